@@ -1,0 +1,209 @@
+/* evbus.h: the public API of libevbus: publish events to a hub, subscribe to them, replay them.
+ *
+ * Threads: a bus, and every publisher and subscription made from it, belong to one thread at a time.
+ * Two threads take two buses. Nothing here installs signal handlers, prints, exits or reads the environment.
+ * Bytes are pointer and length; topics, patterns, header names and values and ids are UTF-8, not NUL-terminated
+ * unless said. Times are ns since the epoch, UTC. What is borrowed is copied before a function returns.
+ * Functions return 0 or a negative evb_err and, where they take one, say why in *err (which may be NULL). */
+#ifndef EVBUS_H
+#define EVBUS_H
+
+#include <poll.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define EVB_API __attribute__((visibility("default")))
+
+/* ---- errors ---- */
+
+typedef enum {
+    EVB_OK = 0,
+    EVB_EAGAIN = -1,    /* not now: wait with evb_bus_wait, then call again */
+    EVB_EINVAL = -2,    /* an argument is wrong */
+    EVB_EDATA = -3,     /* bad topic, pattern, payload or header */
+    EVB_ENOHUB = -4,    /* no hub there, or it speaks another protocol */
+    EVB_ESTORE = -5,    /* the hub could not store it: disk full or failing */
+    EVB_ETIMEDOUT = -6, /* the hub did not answer in time */
+    EVB_EPERM = -7,     /* not permitted */
+    EVB_ECONFIG = -8,   /* bad configuration */
+    EVB_ENOMEM = -9,    /* out of memory */
+    EVB_EIO = -10,      /* a file or socket of our own failed */
+    EVB_EDAMAGED = -11, /* damage was found in a journal */
+    EVB_EGONE = -12,    /* retention has removed what was asked for */
+    EVB_EBUSY = -13     /* another process holds it */
+} evb_err;
+
+typedef struct {
+    int code;       /* an evb_err */
+    char text[512]; /* "object: reason", NUL-terminated, no newline */
+} evb_error;
+
+/* The exit code of a program that ends with `code`, as in evbus(7): 0, 1, 64, 65, 69, 74, 75, 77 or 78. */
+EVB_API int evb_err_exit(int code);
+
+/* ---- events ---- */
+
+#define EVB_TOPIC_MAX 255
+#define EVB_ID_MAX 96 /* bytes of an id, with its NUL */
+
+typedef struct {
+    const char *name;
+    size_t name_size;
+    const char *value;
+    size_t value_size;
+} evb_header;
+
+typedef struct {
+    const char *topic;
+    size_t topic_size;
+    const void *payload; /* any bytes */
+    size_t size;
+    const evb_header *headers;
+    size_t header_count;
+    const char *id; /* the publisher's own id, or NULL */
+    size_t id_size;
+    bool live; /* never stored; seq is 0 then, and version counts the topic's live events */
+    /* what the hub adds; ignored when publishing */
+    uint64_t seq;     /* place in the journal, from 1 */
+    uint64_t version; /* place among the topic's events, from 1 */
+    int64_t time_ns;
+    /* where it came from: see evb_event_id */
+    const uint8_t *producer; /* 16 bytes */
+    uint64_t producer_seq;
+    uint32_t index;
+} evb_event;
+
+/* Writes the event's id into `out`: the publisher's own, else PRODUCER-BATCH-INDEX, which no other event has.
+ * Returns its length, without the NUL that follows. Never fails. */
+EVB_API size_t evb_event_id(const evb_event *event, char out[EVB_ID_MAX]);
+
+/* 0, or EVB_EDATA and why: is this a topic that may be published to; is this a pattern? */
+EVB_API int evb_topic_check(const char *topic, size_t size, evb_error *err);
+EVB_API int evb_pattern_check(const char *pattern, size_t size, evb_error *err);
+
+/* ---- the bus ---- */
+
+typedef struct evb_bus evb_bus;
+
+/* Makes a bus for the hub at `url` (ipc://DIR or tcp://HOST:PORT). Does not wait for the hub, so that it may start
+ * later. timeout_ns bounds every wait for the hub; 0 means 5 s, negative no bound.
+ * NULL and *err: EVB_EINVAL for the URL, EVB_ENOMEM, EVB_EIO. */
+EVB_API evb_bus *evb_bus_new(const char *url, int64_t timeout_ns, evb_error *err);
+
+/* Closes it and sets *self to NULL; its publishers and subscriptions must be gone. *self may be NULL.
+ * Never blocks: what is not acknowledged by then may or may not be stored. */
+EVB_API void evb_bus_destroy(evb_bus **self);
+
+/* Waits until the bus has work, one of fds has events, or timeout_ns has passed (negative: no bound); fills revents
+ * and lets publishers and subscriptions go on. Returns how many of fds are ready, 0, or EVB_EIO. Returns early on a
+ * signal. Call it whenever a function here said EVB_EAGAIN or EVB_NOTHING. */
+EVB_API int evb_bus_wait(evb_bus *bus, struct pollfd *fds, size_t count, int64_t timeout_ns, evb_error *err);
+
+typedef struct {
+    uint64_t first;       /* the oldest seq that is left; head + 1 when there is none */
+    uint64_t head;        /* the newest seq that is stored; 0 when there is none */
+    uint64_t max_payload; /* bytes */
+    int64_t pid;          /* of the hub */
+    int64_t time_ns;      /* the hub's clock */
+} evb_status;
+
+/* Asks the hub how it stands. Blocks up to the timeout: EVB_ENOHUB, EVB_ETIMEDOUT. */
+EVB_API int evb_bus_status(evb_bus *bus, evb_status *out, evb_error *err);
+
+/* ---- publishing ---- */
+
+/* A run of events in the order in which they were added: all stored, the first at seq, without gaps (seq 0: live). */
+typedef void evb_stored_fn(void *context, uint64_t seq, uint64_t count);
+
+typedef struct {
+    evb_stored_fn *stored; /* called from evb_bus_wait, evb_pub_add and evb_pub_drain; may be NULL */
+    void *context;
+    bool live; /* deliver to who listens now; do not store */
+} evb_pub_options;
+
+typedef struct evb_pub evb_pub;
+
+/* Makes a publisher. options may be NULL. NULL and *err: EVB_ENOMEM. The bus must outlive it. */
+EVB_API evb_pub *evb_pub_new(evb_bus *bus, const evb_pub_options *options, evb_error *err);
+EVB_API void evb_pub_destroy(evb_pub **self);
+
+/* Adds an event behind those added before. Full batches leave at once, the last one with evb_pub_send.
+ * EVB_EAGAIN: the window is full, wait and add it again. EVB_EDATA: this event is not valid, nothing else is lost.
+ * Any other error is final for the publisher and comes again from every later call: what was not reported as stored
+ * may or may not be. Blocks only to ask the hub for its limit, once, before the first payload over 64 KiB. */
+EVB_API int evb_pub_add(evb_pub *pub, const evb_event *event, evb_error *err);
+
+/* Sends what waits for its batch to fill: call it when there is nothing more to add for now. Never blocks. */
+EVB_API int evb_pub_send(evb_pub *pub, evb_error *err);
+
+/* Sends everything and blocks until all is acknowledged. A wait in which the hub acknowledges nothing for the bus's
+ * timeout ends with EVB_ENOHUB or EVB_ETIMEDOUT; EVB_ESTORE, EVB_EPERM as the hub says. */
+EVB_API int evb_pub_drain(evb_pub *pub, evb_error *err);
+
+/* How many events were added and not yet acknowledged; how many the hub acknowledged as stored (or sent on, live). */
+EVB_API uint64_t evb_pub_pending(const evb_pub *pub);
+EVB_API uint64_t evb_pub_stored(const evb_pub *pub);
+
+/* Publishes one event and blocks until it is stored; *seq (may be NULL) is its place. Errors as evb_pub_drain. */
+EVB_API int evb_publish(evb_bus *bus, const evb_event *event, uint64_t *seq, evb_error *err);
+
+/* ---- subscribing ---- */
+
+typedef enum {
+    EVB_FROM_NOW,            /* what is stored from now on */
+    EVB_FROM_FIRST,          /* the oldest that is left */
+    EVB_FROM_LAST,           /* the newest that matches, then on */
+    EVB_FROM_SEQ,            /* this seq, or the next that matches */
+    EVB_FROM_TIME,           /* the first stored at this time (ns) or later */
+    EVB_FROM_BACK,           /* the newest `value` events that match, then on */
+    EVB_FROM_LAST_PER_TOPIC, /* each matching topic's newest, then on */
+} evb_from;
+
+typedef struct {
+    const char *const *patterns; /* NUL-terminated; none means "#", everything */
+    size_t pattern_count;
+    evb_from from;
+    uint64_t value;  /* a seq, a time or a count, as from says */
+    bool until_head; /* end at the head that stands when it starts */
+    bool allow_gap;  /* go on where retention has removed events, instead of EVB_EGONE */
+} evb_sub_options;
+
+typedef struct evb_sub evb_sub;
+
+enum { EVB_NOTHING = 0, EVB_EVENT = 1, EVB_END = 2 };
+
+typedef enum {
+    EVB_NOTE_SUBSCRIBED,   /* every event from now on will come */
+    EVB_NOTE_CAUGHT_UP,    /* the replay has reached the head; value: its seq */
+    EVB_NOTE_DISCONNECTED, /* trying to get back */
+    EVB_NOTE_RECONNECTED,  /* back, nothing missed; value: the hub's head */
+    EVB_NOTE_REPAIRED,     /* the feed had dropped stored events; they were fetched; value: how many seqs were looked at */
+    EVB_NOTE_LOST,         /* live events were lost; value: how many */
+    EVB_NOTE_GAP           /* retention had removed events (allow_gap); value: how many seqs */
+} evb_note;
+
+typedef void evb_note_fn(void *context, evb_note note, uint64_t value);
+
+/* Makes a subscription; it asks for its events from inside evb_sub_next and evb_bus_wait, in the order of the
+ * journal, without gaps and without doubles, over reconnects and restarts of the hub. note may be NULL.
+ * NULL and *err: EVB_EDATA for a pattern, EVB_ENOMEM. Does not block. The bus must outlive it. */
+EVB_API evb_sub *evb_sub_new(evb_bus *bus, const evb_sub_options *options, evb_note_fn *note, void *context,
+                             evb_error *err);
+EVB_API void evb_sub_destroy(evb_sub **self);
+
+/* The next event: EVB_EVENT and *event, whose pointers live until the next call; EVB_NOTHING: none right now, wait;
+ * EVB_END with until_head; or an error, final: EVB_ENOHUB, EVB_ETIMEDOUT, EVB_EGONE, EVB_EPERM. Never blocks. */
+EVB_API int evb_sub_next(evb_sub *sub, evb_event *event, evb_error *err);
+
+/* The seq after the last one that evb_sub_next has passed: where a cursor goes on. */
+EVB_API uint64_t evb_sub_position(const evb_sub *sub);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,23 @@
+/* limits.h: every limit of an event and of what carries it. Checked before anything is allocated. */
+#ifndef EVB_LIMITS_H
+#define EVB_LIMITS_H
+
+#include "evbus.h" /* EVB_TOPIC_MAX, EVB_ID_MAX */
+
+enum {
+    EVB_TOPIC_TOKENS_MAX = 16,
+    EVB_PRODUCER_SIZE = 16,
+    EVB_HEADER_COUNT_MAX = 64,            /* headers of one event */
+    EVB_HEADERS_MAX = 64 * 1024,          /* bytes of one event's headers, encoded */
+    EVB_BATCH_SOFT = 64 * 1024,           /* a batch is sent when it has grown to this */
+    EVB_PAYLOAD_DEFAULT = 1024 * 1024,    /* evbusd --max-payload */
+    EVB_PAYLOAD_MOST = 256 * 1024 * 1024, /* what --max-payload may be set to */
+    EVB_PAYLOAD_ASK = 64 * 1024,          /* a larger one makes the publisher ask for the hub's limit first */
+    EVB_FETCH_DEFAULT = 512 * 1024,       /* bytes of records in one reply */
+    EVB_FETCH_MOST = 1024 * 1024,
+    EVB_PATTERNS_MAX = 1024,    /* patterns of one request */
+    EVB_TOPICS_PAGE_MAX = 4096, /* topics in one reply */
+    EVB_REQUEST_MAX = 512 * 1024 /* bytes of a request's first frame */
+};
+
+#endif

@@ -1,0 +1,202 @@
+/* hub.c: rounds: requests in, one sync, actions out.
+ *
+ * Invariants: each request adds exactly one reply; actions stand in the order of the requests, and a round's feed
+ * frames in the order of their seqs; nothing is given out before the sync that the mode asks for has returned.
+ * To add a request: a row in OPS, a function that replies once, a paragraph in evbus-protocol(7).
+ * Leaves to others: sockets and their limits (net/server.c), the bytes on disk (journal). */
+#include "hub/hub.h"
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "event/mp.h"
+#include "hub/hub_private.h"
+
+evb_hub *evb_hub_new(evb_journal *journal, const evb_hub_options *options) {
+    evb_hub *self = calloc(1, sizeof *self);
+    if (!self)
+        return NULL;
+    self->journal = journal;
+    self->options = *options;
+    self->sync_due_ns = INT64_MAX;
+    self->live_counts = evb_table_new();
+    if (!self->live_counts)
+        evb_hub_destroy(&self);
+    return self;
+}
+
+static void drop_actions(evb_hub *self) {
+    for (size_t i = 0; i < self->action_count; i++) {
+        evb_buf_free(&self->actions[i].head);
+        evb_buf_free(&self->actions[i].body);
+    }
+    self->action_count = 0;
+}
+
+void evb_hub_destroy(evb_hub **self) {
+    if (!*self)
+        return;
+    drop_actions(*self);
+    evb_table_destroy(&(*self)->live_counts, free);
+    free((*self)->actions);
+    free((*self)->recs);
+    free(*self);
+    *self = NULL;
+}
+
+void evb_hub_configure(evb_hub *self, const evb_hub_options *options) { self->options = *options; }
+
+/* ---- replies ---- */
+
+evb_action *evb_hub_act(evb_hub *self, evb_action_kind kind) {
+    if (self->action_count == self->action_room) {
+        size_t room = self->action_room ? self->action_room * 2 : 256;
+        evb_action *actions = realloc(self->actions, room * sizeof *actions);
+        if (!actions)
+            return NULL;
+        self->actions = actions;
+        self->action_room = room;
+    }
+    evb_action *action = &self->actions[self->action_count++];
+    *action = (evb_action){.kind = kind};
+    return action;
+}
+
+static evb_action *begin_reply(evb_hub *self, const evb_request *request, const char *word, uint32_t elements,
+                               msgpack_packer *packer) {
+    evb_action *reply = evb_hub_act(self, EVB_ACTION_REPLY);
+    if (!reply)
+        return NULL;
+    reply->peer = request->peer;
+    evb_mp_packer(packer, &reply->head);
+    int rc = msgpack_pack_array(packer, elements) || evb_mp_pack_str(packer, word, strlen(word)) ||
+             msgpack_pack_uint64(packer, request->id);
+    return rc ? NULL : reply;
+}
+
+evb_action *evb_hub_answer(evb_hub *self, const evb_request *request, uint32_t results, msgpack_packer *packer) {
+    return begin_reply(self, request, "ok", results + 2, packer);
+}
+
+int evb_hub_refuse(evb_hub *self, const evb_request *request, const char *code, const char *text) {
+    msgpack_packer packer;
+    if (!begin_reply(self, request, "error", 4, &packer))
+        return EVB_ENOMEM;
+    return evb_mp_pack_str(&packer, code, strlen(code)) || evb_mp_pack_str(&packer, text, strlen(text)) ? EVB_ENOMEM
+                                                                                                        : 0;
+}
+
+int evb_hub_refuse_error(evb_hub *self, const evb_request *request, const evb_error *why) {
+    const char *code = why->code == EVB_EDATA      ? "data"
+                       : why->code == EVB_EGONE    ? "gone"
+                       : why->code == EVB_EDAMAGED ? "damaged"
+                       : why->code == EVB_EINVAL   ? "usage"
+                                                   : "store";
+    return evb_hub_refuse(self, request, code, why->text);
+}
+
+/* ---- requests ---- */
+
+static int status(evb_hub *self, const evb_request *request, evb_error *err) {
+    const struct {
+        const char *name;
+        uint64_t value;
+    } rows[] = {{"first", evb_journal_first(self->journal)},
+                {"head", evb_journal_head(self->journal)},
+                {"max_payload", self->options.max_payload},
+                {"pid", (uint64_t)self->options.pid},
+                {"time", (uint64_t)request->now_ns},
+                {"bytes", evb_journal_bytes(self->journal)}};
+    const uint32_t count = sizeof rows / sizeof *rows;
+    msgpack_packer packer;
+    (void)err;
+    if (!evb_hub_answer(self, request, 1, &packer) || msgpack_pack_map(&packer, count))
+        return EVB_ENOMEM;
+    for (size_t i = 0; i < count; i++)
+        if (evb_mp_pack_str(&packer, rows[i].name, strlen(rows[i].name)) ||
+            msgpack_pack_uint64(&packer, rows[i].value))
+            return EVB_ENOMEM;
+    return 0;
+}
+
+typedef int request_fn(evb_hub *self, const evb_request *request, evb_error *err);
+
+static const struct {
+    const char *name;
+    uint32_t args; /* at least */
+    request_fn *run;
+} OPS[] = {{"pub", 1, evb_hub_publish},
+           {"fetch", 4, evb_hub_fetch},
+           {"status", 0, status},
+           {"seek", 1, evb_hub_seek},
+           {"topics", 3, evb_hub_topics}};
+
+static int dispatch(evb_hub *self, evb_request *request, const char *op, size_t op_size, evb_error *err) {
+    for (size_t i = 0; i < sizeof OPS / sizeof *OPS; i++) {
+        if (strlen(OPS[i].name) != op_size || memcmp(OPS[i].name, op, op_size) != 0)
+            continue;
+        if (request->arg_count < OPS[i].args)
+            return evb_hub_refuse(self, request, "usage", "a request with too few arguments");
+        return OPS[i].run(self, request, err);
+    }
+    return evb_hub_refuse(self, request, "usage", "a request this hub does not know");
+}
+
+int evb_hub_request(evb_hub *self, void *peer, const uint8_t *head, size_t head_size, uint8_t *body, size_t body_size,
+                    int64_t now_ns, evb_error *err) {
+    evb_request request = {
+        .peer = peer, .args = {head, head + head_size}, .body = body, .body_size = body_size, .now_ns = now_ns};
+    const char *op;
+    size_t op_size;
+    int rc;
+    if (evb_mp_array(&request.args, &request.arg_count) && request.arg_count >= 2 &&
+        evb_mp_str(&request.args, &op, &op_size) && evb_mp_uint(&request.args, &request.id)) {
+        request.arg_count -= 2;
+        rc = dispatch(self, &request, op, op_size, err);
+    } else {
+        rc = evb_hub_refuse(self, &request, "usage", "a request is an array of an op, an id and its arguments");
+    }
+    return rc == EVB_ENOMEM ? evb_fail(err, EVB_ENOMEM, "hub: out of memory") : rc;
+}
+
+/* ---- rounds ---- */
+
+static int sync_now(evb_hub *self, evb_error *err) {
+    self->appended = false;
+    self->sync_due_ns = INT64_MAX;
+    return evb_journal_sync(self->journal, err);
+}
+
+static int make_safe(evb_hub *self, int64_t monotonic_ns, evb_error *err) {
+    if (self->options.sync == EVB_SYNC_ALWAYS)
+        return sync_now(self, err);
+    evb_journal_trust(self->journal);
+    if (self->options.sync == EVB_SYNC_LATER && self->sync_due_ns == INT64_MAX)
+        self->sync_due_ns = monotonic_ns + self->options.sync_ns;
+    self->appended = false;
+    return 0;
+}
+
+int evb_hub_commit(evb_hub *self, int64_t monotonic_ns, evb_action **actions, size_t *count, evb_error *err) {
+    int rc = self->appended ? make_safe(self, monotonic_ns, err) : 0;
+    if (rc) {
+        drop_actions(self);
+        return rc;
+    }
+    *actions = self->actions;
+    *count = self->action_count;
+    self->action_count = 0;
+    return 0;
+}
+
+int64_t evb_hub_deadline(const evb_hub *self) { return self->sync_due_ns; }
+
+int evb_hub_tick(evb_hub *self, int64_t monotonic_ns, evb_error *err) {
+    return monotonic_ns >= self->sync_due_ns ? sync_now(self, err) : 0;
+}
+
+bool evb_hub_beat(const evb_hub *self, const char *topic, size_t topic_size, uint64_t mark, int64_t now_ns,
+                  evb_buf *out) {
+    return evb_frame_beat(out, topic, topic_size, evb_journal_head(self->journal) + 1, mark, now_ns);
+}

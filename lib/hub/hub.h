@@ -1,0 +1,67 @@
+/* hub.h: what the hub decides, given requests and a clock. No sockets, and no files but the journal's.
+ *
+ * A round: the net layer hands over the requests that are there (evb_hub_request), then asks for what is to be done
+ * (evb_hub_commit): nothing of a round is answered or fanned out before the round's one sync. The wire is written
+ * down in evbus-protocol(7). */
+#ifndef EVB_HUB_H
+#define EVB_HUB_H
+
+#include "base/buf.h"
+#include "base/log.h"
+#include "event/topic.h"
+#include "journal/journal.h"
+
+typedef struct evb_hub evb_hub;
+
+typedef enum { EVB_SYNC_ALWAYS, EVB_SYNC_LATER, EVB_SYNC_NONE } evb_sync;
+
+typedef struct {
+    evb_sync sync;
+    int64_t sync_ns;          /* EVB_SYNC_LATER: sync within this time of a write */
+    const evb_patterns *live; /* topics never stored; borrowed; NULL: none */
+    size_t max_payload;
+    int64_t pid;
+} evb_hub_options;
+
+typedef enum { EVB_ACTION_REPLY, EVB_ACTION_FEED } evb_action_kind;
+
+typedef struct {
+    evb_action_kind kind;
+    /* reply: to the peer of one request, whose head (and body, if it has one) the taker owns */
+    void *peer;
+    evb_buf head, body;
+    bool has_body;
+    /* feed: a frame within the body of a request of this round; its batch, for the mark; its last seq (0: live) */
+    uint8_t *frame;
+    size_t frame_size;
+    uint8_t *batch;
+    uint64_t last;
+} evb_action;
+
+/* The journal is borrowed. NULL: out of memory. */
+evb_hub *evb_hub_new(evb_journal *journal, const evb_hub_options *options);
+void evb_hub_destroy(evb_hub **self);
+
+/* Takes new options from now on. */
+void evb_hub_configure(evb_hub *self, const evb_hub_options *options);
+
+/* Takes one request. head is its first frame; body its second, which stays in place, and is written to, until the
+ * round's actions are done; body_size 0: none. peer comes back with the one reply that each request gets.
+ * 0, or an error that ends the hub: EVB_EIO, EVB_ENOMEM. */
+int evb_hub_request(evb_hub *self, void *peer, const uint8_t *head, size_t head_size, uint8_t *body, size_t body_size,
+                    int64_t now_ns, evb_error *err);
+
+/* Ends the round: makes what was stored safe as the sync mode says, and gives out the actions, to be done in order
+ * before the next request; they are the hub's, their bufs the caller's. EVB_EIO: nothing may be answered, end. */
+int evb_hub_commit(evb_hub *self, int64_t monotonic_ns, evb_action **actions, size_t *count, evb_error *err);
+
+/* When evb_hub_tick wants to be called next (monotonic; INT64_MAX: no need), and the call. EVB_EIO as commit. */
+int64_t evb_hub_deadline(const evb_hub *self);
+int evb_hub_tick(evb_hub *self, int64_t monotonic_ns, evb_error *err);
+
+/* The empty frame of `topic` that says how far the feed has come: the beat, or an answer to a subscriber's welcome.
+ * Between rounds only. False: out of memory. */
+bool evb_hub_beat(const evb_hub *self, const char *topic, size_t topic_size, uint64_t mark, int64_t now_ns,
+                  evb_buf *out);
+
+#endif

@@ -1,0 +1,50 @@
+/* hub_private.h: the hub's own struct, shared by hub.c (rounds), publish.c and replay.c (the requests). */
+#ifndef EVB_HUB_PRIVATE_H
+#define EVB_HUB_PRIVATE_H
+
+#include "base/table.h"
+#include "event/mp.h"
+#include "hub/hub.h"
+
+struct evb_hub {
+    evb_journal *journal;
+    evb_hub_options options;
+    evb_action *actions; /* of this round */
+    size_t action_count, action_room;
+    bool appended;          /* this round, or since the last sync */
+    int64_t sync_due_ns;    /* monotonic; EVB_SYNC_LATER; INT64_MAX: nothing to sync */
+    evb_table *live_counts; /* topic to its live_count, for the topics that are not stored */
+    evb_record *recs;       /* the records of the request under way */
+    size_t rec_room;
+};
+
+/* A request taken apart as far as its op. */
+typedef struct {
+    void *peer;
+    uint64_t id;
+    evb_mp args; /* behind op and id */
+    uint32_t arg_count;
+    uint8_t *body;
+    size_t body_size;
+    int64_t now_ns;
+} evb_request;
+
+/* Adds an action and returns it, zeroed, or NULL when memory is short. */
+evb_action *evb_hub_act(evb_hub *self, evb_action_kind kind);
+
+/* Begins a reply ["ok", id, …] of `results` results; *packer goes on with them. NULL: out of memory. */
+evb_action *evb_hub_answer(evb_hub *self, const evb_request *request, uint32_t results, msgpack_packer *packer);
+
+/* Replies ["error", id, code, text]. EVB_ENOMEM. */
+int evb_hub_refuse(evb_hub *self, const evb_request *request, const char *code, const char *text);
+
+/* The same, with the code that stands for an evb_err. */
+int evb_hub_refuse_error(evb_hub *self, const evb_request *request, const evb_error *why);
+
+/* The requests: each replies once. 0, or an error that ends the hub. */
+int evb_hub_publish(evb_hub *self, const evb_request *request, evb_error *err);
+int evb_hub_fetch(evb_hub *self, const evb_request *request, evb_error *err);
+int evb_hub_seek(evb_hub *self, const evb_request *request, evb_error *err);
+int evb_hub_topics(evb_hub *self, const evb_request *request, evb_error *err);
+
+#endif

@@ -1,0 +1,142 @@
+/* replay.c: the requests that only look: "fetch", "seek", "topics".
+ *
+ * Each answer is bounded, by bytes or by a page, so that no reader keeps the hub from the others for long.
+ * Leaves to others: finding the records (journal/reading.c) and the topics (journal/catalog.c). */
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "hub/hub_private.h"
+
+static bool read_patterns(evb_mp *args, evb_patterns **out, evb_error *why) {
+    uint32_t count;
+    const char *text;
+    size_t size;
+    *out = NULL;
+    if (!evb_mp_array(args, &count) || count > EVB_PATTERNS_MAX) {
+        evb_fail(why, EVB_EINVAL, "the patterns are an array of at most %d", EVB_PATTERNS_MAX);
+        return false;
+    }
+    *out = evb_patterns_new(NULL, 0, why);
+    for (uint32_t i = 0; *out && i < count; i++) {
+        if (!evb_mp_str(args, &text, &size))
+            evb_fail(why, EVB_EINVAL, "a pattern is a string");
+        else if (evb_patterns_add(*out, text, size, why) == 0)
+            continue;
+        evb_patterns_destroy(out);
+    }
+    return *out != NULL;
+}
+
+typedef struct {
+    uint64_t from, to, max;
+    evb_patterns *patterns;
+} fetch;
+
+static bool read_fetch(const evb_request *request, fetch *f, evb_error *why) {
+    evb_mp args = request->args;
+    if (!evb_mp_uint(&args, &f->from) || !f->from || !evb_mp_uint(&args, &f->to) || !evb_mp_uint(&args, &f->max)) {
+        evb_fail(why, EVB_EINVAL, "fetch: its arguments are from (1 or more), to, bytes and patterns");
+        return false;
+    }
+    return read_patterns(&args, &f->patterns, why);
+}
+
+static int reply_fetch(evb_hub *self, const evb_request *request, uint64_t next, evb_buf *records) {
+    msgpack_packer packer;
+    evb_action *reply = evb_hub_answer(self, request, 3, &packer);
+    if (!reply || msgpack_pack_uint64(&packer, next) ||
+        msgpack_pack_uint64(&packer, evb_journal_head(self->journal)) ||
+        msgpack_pack_uint64(&packer, evb_journal_first(self->journal))) {
+        evb_buf_free(records);
+        return EVB_ENOMEM;
+    }
+    reply->has_body = true;
+    reply->body = *records;
+    return 0;
+}
+
+int evb_hub_fetch(evb_hub *self, const evb_request *request, evb_error *err) {
+    fetch f = {0};
+    evb_error why = {0};
+    evb_buf records = {0};
+    (void)err;
+    if (!read_fetch(request, &f, &why))
+        return evb_hub_refuse_error(self, request, &why);
+    uint64_t head = evb_journal_head(self->journal), next = f.from;
+    if (f.to == 0 || f.to > head)
+        f.to = head;
+    if (f.max > EVB_FETCH_MOST)
+        f.max = EVB_FETCH_MOST;
+    int rc = f.from <= f.to || f.from < evb_journal_first(self->journal)
+                 ? evb_journal_read(self->journal, f.from, f.to, (size_t)f.max, f.patterns, &records, &next, &why)
+                 : 0;
+    evb_patterns_destroy(&f.patterns);
+    if (rc == 0)
+        return reply_fetch(self, request, next, &records);
+    evb_buf_free(&records);
+    return evb_hub_refuse_error(self, request, &why);
+}
+
+int evb_hub_seek(evb_hub *self, const evb_request *request, evb_error *err) {
+    evb_mp args = request->args;
+    evb_error why = {0};
+    msgpack_packer packer;
+    uint64_t time_ns, seq;
+    (void)err;
+    if (!evb_mp_uint(&args, &time_ns) || time_ns > INT64_MAX)
+        return evb_hub_refuse(self, request, "usage", "seek: its argument is a time in ns");
+    if (evb_journal_seek_time(self->journal, (int64_t)time_ns, &seq, &why))
+        return evb_hub_refuse_error(self, request, &why);
+    return evb_hub_answer(self, request, 1, &packer) && !msgpack_pack_uint64(&packer, seq) ? 0 : EVB_ENOMEM;
+}
+
+/* A page of topics, packed as it is found: the rows, and how many. */
+typedef struct {
+    evb_buf rows;
+    msgpack_packer packer;
+    uint32_t count;
+    uint64_t limit;
+    bool failed;
+} page;
+
+static int add_topic(void *context, const char *topic, size_t size, const evb_topic_state *state) {
+    page *p = context;
+    if (msgpack_pack_array(&p->packer, 3) || evb_mp_pack_str(&p->packer, topic, size) ||
+        msgpack_pack_uint64(&p->packer, state->last) || msgpack_pack_uint64(&p->packer, state->version)) {
+        p->failed = true;
+        return -1;
+    }
+    return ++p->count >= p->limit;
+}
+
+static int reply_topics(evb_hub *self, const evb_request *request, page *p, const char *next, size_t next_size) {
+    msgpack_packer packer;
+    evb_action *reply = p->failed ? NULL : evb_hub_answer(self, request, 2, &packer);
+    int rc = !reply || (next_size ? evb_mp_pack_str(&packer, next, next_size) : msgpack_pack_nil(&packer)) ||
+             msgpack_pack_array(&packer, p->count) || !evb_buf_add(&reply->head, p->rows.data, p->rows.size);
+    return rc ? EVB_ENOMEM : 0;
+}
+
+int evb_hub_topics(evb_hub *self, const evb_request *request, evb_error *err) {
+    evb_mp args = request->args;
+    evb_error why = {0};
+    evb_patterns *patterns = NULL;
+    const char *after;
+    size_t after_size, next_size = 0;
+    char next[EVB_TOPIC_MAX];
+    page p = {0};
+    (void)err;
+    if (!evb_mp_str(&args, &after, &after_size) || after_size > EVB_TOPIC_MAX || !evb_mp_uint(&args, &p.limit))
+        return evb_hub_refuse(self, request, "usage", "topics: its arguments are a topic, a limit and patterns");
+    if (!read_patterns(&args, &patterns, &why))
+        return evb_hub_refuse_error(self, request, &why);
+    if (!p.limit || p.limit > EVB_TOPICS_PAGE_MAX)
+        p.limit = EVB_TOPICS_PAGE_MAX;
+    evb_mp_packer(&p.packer, &p.rows);
+    int rc = evb_catalog_topics(evb_journal_catalog(self->journal), after, after_size, EVB_TOPICS_PAGE_MAX, patterns,
+                                add_topic, &p, next, &next_size, &why);
+    evb_patterns_destroy(&patterns);
+    rc = rc ? evb_hub_refuse_error(self, request, &why) : reply_topics(self, request, &p, next, next_size);
+    evb_buf_free(&p.rows);
+    return rc;
+}

@@ -1,0 +1,430 @@
+/* catalog.c: LMDB under one long transaction, with write-back caches of topics and producers before it.
+ *
+ * Invariants: the transaction is always open; a cached state is newer than the stored one, or equal; a checkpoint
+ * writes the caches through and commits with the seq that they stand for, so the file on disk is always whole and
+ * says for which seq. LMDB runs without its own locks: the journal's lock file keeps everybody else out.
+ * Producers live in two tables, the current and the one before; every 10 minutes the older is emptied and becomes the
+ * current, so that forgetting costs nothing for each.
+ * Values are big-endian: a topic's last, version, batches, bytes; a producer's last, used_ns, then its runs.
+ * To change a value: raise CATALOG_FORMAT; an older catalog is then built anew from the journal.
+ * Leaves to others: what a state means (journal.c), when to checkpoint (journal.c). */
+#include "journal/catalog.h"
+
+#include <errno.h>
+#include <lmdb.h>
+#include <stdlib.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/table.h"
+
+enum { CATALOG_FORMAT = 1, CACHE_MAX = 64 * 1024, TOPIC_VALUE = 32, PRODUCER_HEAD = 16, RUN_VALUE = 32 };
+static const size_t MAP_SIZE = (size_t)16 << 30; /* address space, not memory and not disk */
+static const int64_t GENERATION_NS = 600 * EVB_SECOND_NS;
+
+enum { DB_META, DB_TOPICS, DB_PRODUCERS_0, DB_PRODUCERS_1, DB_COUNT };
+static const char *const DB_NAMES[DB_COUNT] = {"meta", "topics", "producers0", "producers1"};
+
+typedef struct {
+    evb_topic_state state;
+    evb_topic_state stored; /* what the transaction has */
+    uint8_t size;
+    char topic[];
+} topic_entry;
+
+struct evb_catalog {
+    MDB_env *env;
+    MDB_txn *txn;
+    MDB_dbi db[DB_COUNT];
+    evb_table *topics;
+    evb_table *producers;
+    uint64_t seq;        /* of the last checkpoint */
+    int64_t rotated_ns;  /* when the current generation began */
+    uint64_t generation; /* 0 or 1: which producers table is the current */
+};
+
+static int fail_lmdb(evb_error *err, int rc, const char *what) {
+    int code = rc == ENOSPC || rc == MDB_MAP_FULL ? EVB_ESTORE : rc == ENOMEM ? EVB_ENOMEM : EVB_EIO;
+    return evb_fail(err, code, "catalog: %s: %s", what, mdb_strerror(rc));
+}
+
+/* ---- single values ---- */
+
+static int get(evb_catalog *self, int db, const void *key, size_t size, MDB_val *value) {
+    MDB_val k = {size, (void *)(uintptr_t)key};
+    return mdb_get(self->txn, self->db[db], &k, value);
+}
+
+static int put(evb_catalog *self, int db, const void *key, size_t size, void *data, size_t data_size) {
+    MDB_val k = {size, (void *)(uintptr_t)key}, v = {data_size, data};
+    return mdb_put(self->txn, self->db[db], &k, &v, 0);
+}
+
+static uint64_t get_meta(evb_catalog *self, const char *name) {
+    MDB_val v;
+    return get(self, DB_META, name, strlen(name), &v) == 0 && v.mv_size == 8 ? evb_get64(v.mv_data) : 0;
+}
+
+static int put_meta(evb_catalog *self, const char *name, uint64_t value) {
+    uint8_t data[8];
+    evb_put64(data, value);
+    return put(self, DB_META, name, strlen(name), data, sizeof data);
+}
+
+/* ---- opening and closing ---- */
+
+static int begin(evb_catalog *self) {
+    int rc = mdb_txn_begin(self->env, NULL, 0, &self->txn);
+    for (int i = 0; rc == 0 && i < DB_COUNT; i++)
+        rc = mdb_dbi_open(self->txn, DB_NAMES[i], MDB_CREATE, &self->db[i]);
+    return rc;
+}
+
+static int open_env(evb_catalog *self, const char *path) {
+    int rc = mdb_env_create(&self->env);
+    rc = rc ? rc : mdb_env_set_mapsize(self->env, MAP_SIZE);
+    rc = rc ? rc : mdb_env_set_maxdbs(self->env, DB_COUNT);
+    rc = rc ? rc : mdb_env_open(self->env, path, MDB_NOSUBDIR | MDB_NOLOCK | MDB_NORDAHEAD, 0600);
+    return rc ? rc : begin(self);
+}
+
+static void read_meta(evb_catalog *self) {
+    self->seq = get_meta(self, "seq");
+    self->generation = get_meta(self, "generation") & 1;
+    self->rotated_ns = (int64_t)get_meta(self, "rotated");
+}
+
+evb_catalog *evb_catalog_new(const char *path, evb_error *err) {
+    evb_catalog *self = calloc(1, sizeof *self);
+    if (!self || !(self->topics = evb_table_new()) || !(self->producers = evb_table_new())) {
+        evb_fail(err, EVB_ENOMEM, "catalog: out of memory");
+        evb_catalog_destroy(&self);
+        return NULL;
+    }
+    int rc = open_env(self, path);
+    if (rc) {
+        evb_fail(err, rc == MDB_INVALID || rc == MDB_CORRUPTED || rc == MDB_VERSION_MISMATCH ? EVB_EDAMAGED : EVB_EIO,
+                 "%s: %s", path, mdb_strerror(rc));
+        evb_catalog_destroy(&self);
+        return NULL;
+    }
+    read_meta(self);
+    if (self->seq && get_meta(self, "format") != CATALOG_FORMAT) {
+        evb_fail(err, EVB_EDAMAGED, "%s: of another format", path);
+        evb_catalog_destroy(&self);
+    }
+    return self;
+}
+
+static void drop_producer(void *value) {
+    evb_producer *p = value;
+    free(p->runs);
+    free(p);
+}
+
+void evb_catalog_destroy(evb_catalog **self) {
+    if (!*self)
+        return;
+    evb_table_destroy(&(*self)->topics, free);
+    evb_table_destroy(&(*self)->producers, drop_producer);
+    if ((*self)->txn)
+        mdb_txn_abort((*self)->txn);
+    if ((*self)->env)
+        mdb_env_close((*self)->env);
+    free(*self);
+    *self = NULL;
+}
+
+uint64_t evb_catalog_seq(const evb_catalog *self) { return self->seq; }
+
+/* ---- writing the caches through ---- */
+
+static int write_topic(evb_catalog *self, topic_entry *e) {
+    if (memcmp(&e->state, &e->stored, sizeof e->state) == 0)
+        return 0;
+    uint8_t v[TOPIC_VALUE];
+    evb_put64(v, e->state.last);
+    evb_put64(v + 8, e->state.version);
+    evb_put64(v + 16, e->state.batches);
+    evb_put64(v + 24, e->state.bytes);
+    int rc = put(self, DB_TOPICS, e->topic, e->size, v, sizeof v);
+    if (rc == 0)
+        e->stored = e->state;
+    return rc;
+}
+
+static int write_topics(evb_catalog *self) {
+    topic_entry *e;
+    int rc = 0;
+    for (size_t cursor = 0; rc == 0 && (e = evb_table_next(self->topics, &cursor));)
+        rc = write_topic(self, e);
+    return rc;
+}
+
+static int current_producers(const evb_catalog *self) { return self->generation ? DB_PRODUCERS_1 : DB_PRODUCERS_0; }
+
+static int write_producer(evb_catalog *self, const evb_producer *p) {
+    uint8_t v[PRODUCER_HEAD + EVB_RUNS_MAX * RUN_VALUE];
+    evb_put64(v, p->last);
+    evb_put64(v + 8, (uint64_t)p->used_ns);
+    uint8_t *at = v + PRODUCER_HEAD;
+    for (uint32_t i = 0; i < p->run_count; i++, at += RUN_VALUE) {
+        evb_put64(at, p->runs[i].number);
+        evb_put64(at + 8, p->runs[i].seq);
+        evb_put64(at + 16, p->runs[i].end);
+        evb_put64(at + 24, p->runs[i].batches);
+    }
+    return put(self, current_producers(self), p->id, sizeof p->id, v, (size_t)(at - v));
+}
+
+/* Writes the cached producers and forgets them: the next look-up of one reads it back. */
+static int write_producers(evb_catalog *self) {
+    evb_producer *p;
+    for (size_t cursor = 0; (p = evb_table_next(self->producers, &cursor));) {
+        int rc = write_producer(self, p);
+        if (rc)
+            return rc;
+    }
+    evb_table_clear(self->producers, drop_producer);
+    return 0;
+}
+
+/* Begins a new generation of producers when the current one is 10 minutes old. */
+static int rotate(evb_catalog *self, int64_t now_ns) {
+    if (now_ns - self->rotated_ns < GENERATION_NS && now_ns >= self->rotated_ns)
+        return 0;
+    self->generation ^= 1;
+    self->rotated_ns = now_ns;
+    return mdb_drop(self->txn, self->db[current_producers(self)], 0);
+}
+
+int evb_catalog_checkpoint(evb_catalog *self, uint64_t seq, int64_t now_ns, evb_error *err) {
+    int rc = write_topics(self);
+    rc = rc ? rc : write_producers(self);
+    rc = rc ? rc : rotate(self, now_ns);
+    rc = rc ? rc : put_meta(self, "format", CATALOG_FORMAT);
+    rc = rc ? rc : put_meta(self, "seq", seq);
+    rc = rc ? rc : put_meta(self, "generation", self->generation);
+    rc = rc ? rc : put_meta(self, "rotated", (uint64_t)self->rotated_ns);
+    if (rc)
+        return fail_lmdb(err, rc, "cannot write");
+    rc = mdb_txn_commit(self->txn);
+    self->txn = NULL;
+    if (rc == 0)
+        self->seq = seq;
+    int again = begin(self);
+    if (rc || again)
+        return fail_lmdb(err, rc ? rc : again, "cannot commit");
+    return 0;
+}
+
+int evb_catalog_revert(evb_catalog *self, evb_error *err) {
+    evb_table_clear(self->topics, free);
+    evb_table_clear(self->producers, drop_producer);
+    if (self->txn)
+        mdb_txn_abort(self->txn);
+    self->txn = NULL;
+    int rc = begin(self);
+    if (rc)
+        return fail_lmdb(err, rc, "cannot begin");
+    read_meta(self);
+    return 0;
+}
+
+int evb_catalog_clear(evb_catalog *self, evb_error *err) {
+    evb_table_clear(self->topics, free);
+    evb_table_clear(self->producers, drop_producer);
+    int rc = 0;
+    for (int i = 0; rc == 0 && i < DB_COUNT; i++)
+        rc = mdb_drop(self->txn, self->db[i], 0);
+    self->seq = 0;
+    return rc ? fail_lmdb(err, rc, "cannot empty it") : 0;
+}
+
+/* ---- topics ---- */
+
+int evb_catalog_reserve(evb_catalog *self, size_t count, evb_error *err) {
+    if (evb_table_count(self->topics) + count <= CACHE_MAX)
+        return 0;
+    int rc = write_topics(self);
+    if (rc)
+        return fail_lmdb(err, rc, "cannot write topics");
+    evb_table_clear(self->topics, free);
+    return 0;
+}
+
+static void decode_topic(const MDB_val *v, evb_topic_state *state) {
+    const uint8_t *p = v->mv_data;
+    *state = v->mv_size < TOPIC_VALUE
+                 ? (evb_topic_state){0}
+                 : (evb_topic_state){evb_get64(p), evb_get64(p + 8), evb_get64(p + 16), evb_get64(p + 24)};
+}
+
+evb_topic_state *evb_catalog_topic(evb_catalog *self, const char *topic, size_t size, evb_error *err) {
+    topic_entry *e = evb_table_get(self->topics, topic, size);
+    if (e)
+        return &e->state;
+    MDB_val v = {0, NULL};
+    int rc = get(self, DB_TOPICS, topic, size, &v);
+    if (rc && rc != MDB_NOTFOUND) {
+        fail_lmdb(err, rc, "cannot read a topic");
+        return NULL;
+    }
+    e = malloc(sizeof *e + size);
+    if (e) {
+        e->size = (uint8_t)size;
+        memcpy(e->topic, topic, size);
+        decode_topic(&v, &e->stored);
+        e->state = e->stored;
+        if (evb_table_put(self->topics, e->topic, size, e))
+            return &e->state;
+    }
+    free(e);
+    evb_fail(err, EVB_ENOMEM, "catalog: out of memory");
+    return NULL;
+}
+
+/* Puts the cursor on the first topic behind `after`. */
+static int seek_behind(MDB_cursor *cursor, const char *after, size_t size, MDB_val *k, MDB_val *v) {
+    *k = (MDB_val){size, (void *)(uintptr_t)after};
+    int rc = mdb_cursor_get(cursor, k, v, size ? MDB_SET_RANGE : MDB_FIRST);
+    if (rc == 0 && size && k->mv_size == size && memcmp(k->mv_data, after, size) == 0)
+        rc = mdb_cursor_get(cursor, k, v, MDB_NEXT);
+    return rc;
+}
+
+int evb_catalog_topics(evb_catalog *self, const char *after, size_t after_size, size_t scan,
+                       const evb_patterns *patterns, evb_catalog_topic_fn *each, void *context, char *next,
+                       size_t *next_size, evb_error *err) {
+    MDB_cursor *cursor;
+    MDB_val k, v;
+    int rc = write_topics(self);
+    rc = rc ? rc : mdb_cursor_open(self->txn, self->db[DB_TOPICS], &cursor);
+    if (rc)
+        return fail_lmdb(err, rc, "cannot list topics");
+    *next_size = 0;
+    rc = seek_behind(cursor, after, after_size, &k, &v);
+    for (bool stop = false; rc == 0 && !stop; rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
+        if (scan-- == 0)
+            break;
+        evb_topic_state state;
+        decode_topic(&v, &state);
+        *next_size = k.mv_size;
+        memcpy(next, k.mv_data, k.mv_size);
+        if (evb_patterns_match(patterns, k.mv_data, k.mv_size))
+            stop = each(context, k.mv_data, k.mv_size, &state) != 0;
+    }
+    mdb_cursor_close(cursor);
+    if (rc == MDB_NOTFOUND)
+        *next_size = 0;
+    return rc && rc != MDB_NOTFOUND ? fail_lmdb(err, rc, "cannot list topics") : 0;
+}
+
+/* ---- producers ---- */
+
+static evb_producer *make_producer(evb_catalog *self, const uint8_t *id) {
+    evb_producer *p = calloc(1, sizeof *p);
+    if (!p)
+        return NULL;
+    memcpy(p->id, id, EVB_PRODUCER_SIZE);
+    if (evb_table_put(self->producers, p->id, EVB_PRODUCER_SIZE, p))
+        return p;
+    free(p);
+    return NULL;
+}
+
+static evb_producer *decode_producer(evb_catalog *self, const uint8_t *id, const MDB_val *v) {
+    size_t runs = (v->mv_size - PRODUCER_HEAD) / RUN_VALUE;
+    evb_producer *p = runs > EVB_RUNS_MAX ? NULL : make_producer(self, id);
+    if (!p)
+        return NULL;
+    const uint8_t *at = v->mv_data;
+    p->last = evb_get64(at);
+    p->used_ns = (int64_t)evb_get64(at + 8);
+    p->runs = runs ? malloc(runs * sizeof *p->runs) : NULL;
+    if (!p->runs)
+        return p; /* known, but not where its batches lie: they can't be answered again, and nothing is doubled */
+    p->run_room = p->run_count = (uint32_t)runs;
+    at += PRODUCER_HEAD;
+    for (size_t i = 0; i < runs; i++, at += RUN_VALUE)
+        p->runs[i] = (evb_run){evb_get64(at), evb_get64(at + 8), evb_get64(at + 16), evb_get64(at + 24)};
+    return p;
+}
+
+static evb_producer *find_producer(evb_catalog *self, const uint8_t *id, evb_error *err) {
+    evb_producer *p = evb_table_get(self->producers, id, EVB_PRODUCER_SIZE);
+    if (p)
+        return p;
+    MDB_val v;
+    int now = current_producers(self), before = now == DB_PRODUCERS_0 ? DB_PRODUCERS_1 : DB_PRODUCERS_0;
+    int rc = get(self, now, id, EVB_PRODUCER_SIZE, &v);
+    if (rc == MDB_NOTFOUND)
+        rc = get(self, before, id, EVB_PRODUCER_SIZE, &v);
+    if (rc == MDB_NOTFOUND)
+        return NULL;
+    if (rc)
+        fail_lmdb(err, rc, "cannot read a producer");
+    else if (v.mv_size < PRODUCER_HEAD)
+        evb_fail(err, EVB_EDAMAGED, "catalog: a producer's value is cut short");
+    else if (!(p = decode_producer(self, id, &v)))
+        evb_fail(err, EVB_ENOMEM, "catalog: out of memory");
+    return p;
+}
+
+const evb_producer *evb_catalog_producer(evb_catalog *self, const uint8_t id[EVB_PRODUCER_SIZE], evb_error *err) {
+    err->code = 0;
+    return find_producer(self, id, err);
+}
+
+/* Whether the batch goes on where the run ends. */
+static bool continues(const evb_run *run, uint64_t number, uint64_t seq) {
+    return run->number + run->batches == number && run->batches < EVB_RUN_BATCHES &&
+           (run->seq ? run->end == seq : seq == 0);
+}
+
+/* Room for one more run: grows by doubling, and forgets the oldest at EVB_RUNS_MAX. */
+static bool make_room(evb_producer *p) {
+    if (p->run_count < p->run_room)
+        return true;
+    if (p->run_count == EVB_RUNS_MAX) {
+        memmove(p->runs, p->runs + 1, --p->run_count * sizeof *p->runs);
+        return true;
+    }
+    uint32_t room = p->run_room ? p->run_room * 2 : 1;
+    if (room > EVB_RUNS_MAX)
+        room = EVB_RUNS_MAX;
+    evb_run *runs = realloc(p->runs, room * sizeof *runs);
+    if (!runs)
+        return false;
+    p->runs = runs;
+    p->run_room = room;
+    return true;
+}
+
+int evb_catalog_producer_note(evb_catalog *self, const uint8_t id[EVB_PRODUCER_SIZE], uint64_t number, uint64_t seq,
+                              uint64_t end, int64_t now_ns, evb_error *err) {
+    if (evb_table_count(self->producers) >= CACHE_MAX) {
+        int rc = write_producers(self);
+        if (rc)
+            return fail_lmdb(err, rc, "cannot write producers");
+    }
+    evb_error local = {0};
+    evb_producer *p = find_producer(self, id, &local);
+    if (!p && local.code)
+        return evb_fail(err, local.code, "%s", local.text);
+    if (!p && !(p = make_producer(self, id)))
+        return evb_fail(err, EVB_ENOMEM, "catalog: out of memory");
+    evb_run *run = p->run_count ? &p->runs[p->run_count - 1] : NULL;
+    if (run && continues(run, number, seq)) {
+        run->batches++;
+        run->end = end;
+    } else {
+        if (!make_room(p))
+            return evb_fail(err, EVB_ENOMEM, "catalog: out of memory");
+        p->runs[p->run_count++] = (evb_run){number, seq, end, 1};
+    }
+    p->last = number;
+    p->used_ns = now_ns;
+    return 0;
+}

@@ -1,0 +1,60 @@
+/* io.c: what is built from the calls of an evb_io, the same for every kind of them. */
+#include "journal/io.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+int evb_io_read_all(evb_io *io, int fd, void *data, size_t size, off_t offset) {
+    for (char *p = data; size;) {
+        ssize_t n = io->pread(io, fd, p, size, offset);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            errno = n ? errno : EIO;
+            return -1;
+        }
+        p += n;
+        offset += n;
+        size -= (size_t)n;
+    }
+    return 0;
+}
+
+int evb_io_write_all(evb_io *io, int fd, const void *data, size_t size, off_t offset) {
+    for (const char *p = data; size;) {
+        ssize_t n = io->pwrite(io, fd, p, size, offset);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            errno = n ? errno : ENOSPC;
+            return -1;
+        }
+        p += n;
+        offset += n;
+        size -= (size_t)n;
+    }
+    return 0;
+}
+
+int evb_io_replace(evb_io *io, const char *name, const void *data, size_t size) {
+    char temp[256];
+    snprintf(temp, sizeof temp, "%s.new", name);
+    io->remove(io, temp);
+    int fd = io->open(io, temp, true);
+    if (fd < 0)
+        return -1;
+    int rc = evb_io_write_all(io, fd, data, size, 0) || io->datasync(io, fd) ? -1 : 0;
+    int saved = errno;
+    io->close(io, fd);
+    if (rc == 0)
+        return io->rename(io, temp, name) || io->sync_dir(io) ? -1 : 0;
+    io->remove(io, temp);
+    errno = saved;
+    return -1;
+}
+
+void evb_io_destroy(evb_io **self) {
+    if (*self)
+        (*self)->destroy(*self);
+    *self = NULL;
+}

@@ -1,0 +1,304 @@
+/* journal.c: appending, syncing, sealing, and dropping what retention says.
+ *
+ * Invariants: segments[] ascends and each begins where the one before ends; only the last is written to, only at its
+ * end, and a failed write is cut off again before anything else is appended; `durable` moves only in sync (or trust).
+ * A segment is sealed (synced, indexed, checkpointed) before the next begins, so that a start reads the last only.
+ * After a failed fdatasync or a failed cut nothing is taken any more: the page cache says clean and lies (Rebello et
+ * al., "Can Applications Recover from fsync Failures?", ATC 2020).
+ * Leaves to others: opening (recovery.c), replay (reading.c), what a batch may be (hub). */
+#include "journal/journal.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "journal/journal_private.h"
+
+static const uint64_t ROOM_CHECK_BYTES = 16 << 20;
+
+evb_journal *evb_journal_new(evb_io *io, const char *catalog_path, const evb_journal_options *options, evb_log log,
+                             evb_error *err) {
+    evb_journal *self = calloc(1, sizeof *self);
+    if (!self) {
+        evb_io_destroy(&io);
+        evb_fail(err, EVB_ENOMEM, "journal: out of memory");
+        return NULL;
+    }
+    self->io = io;
+    self->log = log;
+    self->options = *options;
+    if (evb_journal_recover(self, catalog_path, err)) {
+        self->broken = true;
+        evb_journal_destroy(&self);
+    }
+    return self;
+}
+
+/* Writes the caches through. On failure the catalog goes back to its last checkpoint and takes in again what came
+ * since. EVB_EIO when not even that works: the catalog is then no longer what the journal says. */
+static int checkpoint(evb_journal *self, int64_t now_ns, evb_error *err) {
+    evb_error why;
+    if (evb_catalog_checkpoint(self->catalog, self->durable - 1, now_ns, &why) == 0)
+        return 0;
+    evb_log_say(&self->log, "%s; going on from its last checkpoint", why.text);
+    if (evb_catalog_revert(self->catalog, err) || evb_journal_catch_up(self, err)) {
+        self->broken = true;
+        return EVB_EIO;
+    }
+    return 0;
+}
+
+void evb_journal_destroy(evb_journal **self) {
+    evb_journal *j = *self;
+    if (!j)
+        return;
+    evb_error err = {0};
+    if (!j->broken && (evb_journal_sync(j, &err) || checkpoint(j, evb_clock_wall_ns(), &err)))
+        evb_log_say(&j->log, "journal: at its end: %s", err.text);
+    for (size_t i = 0; i < j->segment_count; i++)
+        evb_segment_close(&j->segments[i], j->io);
+    evb_catalog_destroy(&j->catalog);
+    evb_scan_free(&j->scan);
+    evb_io_destroy(&j->io);
+    free(j->segments);
+    free(j->touched);
+    free(j->before);
+    free(j);
+    *self = NULL;
+}
+
+void evb_journal_configure(evb_journal *self, const evb_journal_options *options) { self->options = *options; }
+
+uint64_t evb_journal_first(const evb_journal *self) { return self->segments[0].first; }
+
+uint64_t evb_journal_head(const evb_journal *self) { return self->durable - 1; }
+
+uint64_t evb_journal_appended(const evb_journal *self) { return evb_journal_active(self)->next - 1; }
+
+uint64_t evb_journal_bytes(const evb_journal *self) { return self->bytes; }
+
+evb_catalog *evb_journal_catalog(evb_journal *self) { return self->catalog; }
+
+int evb_journal_add_segment(evb_journal *self, evb_segment segment, evb_error *err) {
+    evb_segment *segments = realloc(self->segments, (self->segment_count + 1) * sizeof *segments);
+    if (!segments)
+        return evb_fail(err, EVB_ENOMEM, "journal: out of memory");
+    self->segments = segments;
+    segments[self->segment_count++] = segment;
+    return 0;
+}
+
+/* ---- sealing ---- */
+
+static int create_segment(evb_journal *self, uint64_t first, evb_error *err) {
+    char name[EVB_SEGMENT_NAME];
+    evb_segment_name(first, name);
+    int fd = self->io->open(self->io, name, true);
+    if (fd < 0)
+        return evb_fail_errno(err, EVB_ESTORE, errno, "%s: cannot begin a segment", name);
+    if (self->io->sync_dir(self->io) == 0 &&
+        evb_journal_add_segment(self, (evb_segment){.first = first, .next = first, .fd = fd}, err) == 0)
+        return 0;
+    int rc = evb_fail_errno(err, EVB_ESTORE, errno, "%s: cannot begin a segment", name);
+    self->io->close(self->io, fd);
+    self->io->remove(self->io, name);
+    return rc;
+}
+
+/* Ends the active segment and begins the next. EVB_ESTORE: nothing changed but that it is synced; EVB_EIO: final. */
+static int roll(evb_journal *self, int64_t now_ns, evb_error *err) {
+    int rc = evb_journal_sync(self, err);
+    if (rc || (rc = create_segment(self, evb_journal_active(self)->next, err)))
+        return rc;
+    evb_segment *sealed = &self->segments[self->segment_count - 2];
+    evb_segment_save_index(sealed, self->io);
+    evb_segment_close(sealed, self->io);
+    return checkpoint(self, now_ns, err);
+}
+
+/* ---- appending ---- */
+
+static void look_for_room(evb_journal *self) {
+    uint64_t left, total;
+    self->unchecked = 0;
+    if (self->io->space(self->io, &left, &total))
+        return;
+    bool full = left < total / 100 * self->options.reserve_percent;
+    if (full != self->full)
+        evb_log_say(&self->log, full ? "journal: less than %u %% of the disk is free: taking no events"
+                                     : "journal: %u %% of the disk is free again: taking events",
+                    self->options.reserve_percent);
+    self->full = full;
+}
+
+static int check_room(evb_journal *self, evb_error *err) {
+    if (self->broken)
+        return evb_fail(err, EVB_EIO, "journal: it failed before");
+    if (self->full || self->unchecked >= ROOM_CHECK_BYTES)
+        look_for_room(self);
+    if (!self->full)
+        return 0;
+    return evb_fail(err, EVB_ESTORE, "disk full: less than %u %% is free; make room or lower --retain",
+                    self->options.reserve_percent);
+}
+
+/* Room to remember `count` topics' states, so that a failed write can be taken back. */
+static int make_room_for(evb_journal *self, size_t count, evb_error *err) {
+    if (count > self->touched_room) {
+        evb_topic_state **touched = realloc(self->touched, count * sizeof *touched);
+        if (touched)
+            self->touched = touched;
+        evb_topic_state *before = realloc(self->before, count * sizeof *before);
+        if (before)
+            self->before = before;
+        if (!touched || !before)
+            return evb_fail(err, EVB_ENOMEM, "journal: out of memory");
+        self->touched_room = count;
+    }
+    return evb_catalog_reserve(self->catalog, count, err);
+}
+
+static void take_back(evb_journal *self, size_t count) {
+    while (count--)
+        *self->touched[count] = self->before[count];
+}
+
+/* Stamps record i and counts it for its topic. */
+static int stamp(evb_journal *self, evb_record *rec, size_t i, uint64_t seq, int64_t now_ns, evb_error *err) {
+    evb_topic_state *topic = evb_catalog_topic(self->catalog, rec->topic, rec->topic_size, err);
+    if (!topic)
+        return EVB_ENOMEM;
+    self->touched[i] = topic;
+    self->before[i] = *topic;
+    evb_record_stamp(rec, seq, topic->last, topic->version + 1, now_ns);
+    evb_record_seal(rec);
+    topic->last = seq + rec->count - 1;
+    topic->version += rec->count;
+    topic->batches++;
+    topic->bytes += rec->size;
+    return 0;
+}
+
+/* Writes the records behind each other at the segment's end: in one call as far as they lie back to back. */
+static int write_stretches(evb_journal *self, const evb_record *recs, size_t count) {
+    evb_segment *seg = evb_journal_active(self);
+    uint64_t offset = seg->size;
+    for (size_t i = 0; i < count;) {
+        const uint8_t *start = recs[i].record, *end = start;
+        while (i < count && recs[i].record == end)
+            end += recs[i++].size;
+        if (evb_io_write_all(self->io, seg->fd, start, (size_t)(end - start), (off_t)offset))
+            return -1;
+        offset += (uint64_t)(end - start);
+    }
+    return 0;
+}
+
+static int write_records(evb_journal *self, const evb_record *recs, size_t count, evb_error *err) {
+    evb_segment *seg = evb_journal_active(self);
+    if (write_stretches(self, recs, count) == 0)
+        return 0;
+    int why = errno;
+    if (self->io->truncate(self->io, seg->fd, (off_t)seg->size)) {
+        self->broken = true;
+        return evb_fail_errno(err, EVB_EIO, errno, "journal: cannot cut off a failed write");
+    }
+    look_for_room(self);
+    return evb_fail_errno(err, EVB_ESTORE, why, "cannot store");
+}
+
+static size_t total_size(const evb_record *recs, size_t count) {
+    size_t size = 0;
+    for (size_t i = 0; i < count; i++)
+        size += recs[i].size;
+    return size;
+}
+
+int evb_journal_append(evb_journal *self, evb_record *recs, size_t count, int64_t now_ns, evb_error *err) {
+    size_t size = total_size(recs, count), done = 0;
+    int rc = check_room(self, err);
+    if (rc == 0 && evb_journal_active(self)->size && evb_journal_active(self)->size + size > self->options.segment_bytes)
+        rc = roll(self, now_ns, err);
+    if (rc || (rc = make_room_for(self, count, err)))
+        return rc;
+    uint64_t seq = evb_journal_active(self)->next;
+    for (; rc == 0 && done < count; done += rc == 0) {
+        rc = stamp(self, &recs[done], done, seq, now_ns, err);
+        seq += recs[done].count;
+    }
+    rc = rc ? rc : write_records(self, recs, count, err);
+    if (rc) {
+        take_back(self, done);
+        return rc;
+    }
+    for (size_t i = 0; i < count; i++)
+        if (!evb_segment_note(evb_journal_active(self), &recs[i])) {
+            self->broken = true; /* written, but not to be found: only a restart can tell the two together again */
+            return evb_fail(err, EVB_EIO, "journal: out of memory");
+        }
+    self->bytes += size;
+    self->unchecked += size;
+    return 0;
+}
+
+int evb_journal_sync(evb_journal *self, evb_error *err) {
+    evb_segment *seg = evb_journal_active(self);
+    if (self->broken)
+        return evb_fail(err, EVB_EIO, "journal: it failed before");
+    if (self->io->datasync(self->io, seg->fd)) {
+        self->broken = true;
+        return evb_fail_errno(err, EVB_EIO, errno, "journal: fdatasync failed");
+    }
+    self->durable = seg->next;
+    return 0;
+}
+
+void evb_journal_trust(evb_journal *self) { self->durable = evb_journal_active(self)->next; }
+
+/* ---- retention ---- */
+
+static void drop_oldest(evb_journal *self) {
+    char name[EVB_SEGMENT_NAME];
+    evb_segment *seg = &self->segments[0];
+    evb_segment_close(seg, self->io);
+    evb_segment_name(seg->first, name);
+    if (self->io->remove(self->io, name) && errno != ENOENT)
+        evb_log_say(&self->log, "%s: cannot remove", name);
+    evb_segment_index_name(seg->first, name);
+    self->io->remove(self->io, name);
+    self->bytes -= seg->size;
+    self->segment_count--;
+    memmove(seg, seg + 1, self->segment_count * sizeof *seg);
+}
+
+/* Whether every event of the oldest segment is older than retention keeps. */
+static bool too_old(evb_journal *self, int64_t now_ns) {
+    evb_error err;
+    evb_segment *seg = &self->segments[0];
+    return self->options.retain_ns && evb_journal_open_segment(self, seg, &err) == 0 &&
+           seg->time_ns < now_ns - self->options.retain_ns;
+}
+
+/* Events expire a segment at a time, so one that lasts long is ended early: what is kept is at most an eighth more. */
+static bool lasts_too_long(const evb_journal *self, int64_t now_ns) {
+    const evb_segment *seg = evb_journal_active(self);
+    return self->options.retain_ns && seg->place_count &&
+           seg->places[0].time_ns < now_ns - self->options.retain_ns / 8;
+}
+
+void evb_journal_tend(evb_journal *self, int64_t now_ns) {
+    evb_error err;
+    if (self->broken)
+        return;
+    look_for_room(self);
+    if (lasts_too_long(self, now_ns) && roll(self, now_ns, &err))
+        evb_log_say(&self->log, "%s", err.text);
+    size_t before = self->segment_count;
+    while (self->segment_count > 1 &&
+           ((self->options.retain_bytes && self->bytes > self->options.retain_bytes) || too_old(self, now_ns)))
+        drop_oldest(self);
+    if (self->segment_count != before && self->io->sync_dir(self->io))
+        evb_log_say(&self->log, "journal: cannot sync its directory after retention");
+}

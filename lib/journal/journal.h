@@ -1,0 +1,72 @@
+/* journal.h: the durable, ordered log of records, in segments, with its catalog. No sockets, no threads.
+ *
+ * Whoever opens a journal holds its lock (base/lock.h) first. Every call may block for the disk. */
+#ifndef EVB_JOURNAL_H
+#define EVB_JOURNAL_H
+
+#include "base/log.h"
+#include "event/record.h"
+#include "event/topic.h"
+#include "journal/catalog.h"
+#include "journal/io.h"
+
+typedef struct evb_journal evb_journal;
+
+typedef struct {
+    uint64_t segment_bytes;  /* begin a new segment beyond this */
+    uint64_t retain_bytes;   /* drop the oldest segments beyond this; 0: keep all */
+    int64_t retain_ns;       /* drop segments whose newest event is older; 0: keep all */
+    unsigned reserve_percent; /* take no events while less of the disk is free */
+} evb_journal_options;
+
+/* Opens the journal behind io (which it takes over, also on failure) and recovers it: reads the last segment, cuts off
+ * a torn tail, brings the catalog up to date. Says on log what it cut or rebuilt. catalog_path: where LMDB keeps its
+ * file. NULL and *err: EVB_EDAMAGED naming file, offset and seq; EVB_EIO, EVB_ENOMEM, EVB_ESTORE. */
+evb_journal *evb_journal_new(evb_io *io, const char *catalog_path, const evb_journal_options *options, evb_log log,
+                             evb_error *err);
+
+/* Syncs, writes a checkpoint and closes. A failure is said on the log: nothing acknowledged depends on it. */
+void evb_journal_destroy(evb_journal **self);
+
+/* Takes new options from now on. */
+void evb_journal_configure(evb_journal *self, const evb_journal_options *options);
+
+/* Stamps `count` parsed records with their seqs, versions and the time, and appends them: those that lie back to back
+ * in one write. All or nothing: on EVB_ESTORE (disk full, write failed) and EVB_ENOMEM
+ * nothing has changed; after EVB_EIO the journal cannot be trusted and the process must end. Not safe until
+ * evb_journal_sync has returned 0. */
+int evb_journal_append(evb_journal *self, evb_record *recs, size_t count, int64_t now_ns, evb_error *err);
+
+/* Makes all that was appended safe. Any error is final: the page cache can no longer be trusted; end the process. */
+int evb_journal_sync(evb_journal *self, evb_error *err);
+
+/* Forgets the appended but unsynced difference: what was appended counts as readable without a sync (--sync MS|none). */
+void evb_journal_trust(evb_journal *self);
+
+/* Drops what retention says and looks how full the disk is. To be called about once a second. */
+void evb_journal_tend(evb_journal *self, int64_t now_ns);
+
+/* The oldest seq that is left; the newest that is safe (0: none); the newest that was appended. */
+uint64_t evb_journal_first(const evb_journal *self);
+uint64_t evb_journal_head(const evb_journal *self);
+uint64_t evb_journal_appended(const evb_journal *self);
+
+/* Bytes of all segments. */
+uint64_t evb_journal_bytes(const evb_journal *self);
+
+/* Appends to *out whole records that hold seqs in from..to and match, until out holds max bytes (at least one record)
+ * or enough was looked at for one go; *next is where to go on, > to when that is all. to <= head. EVB_EGONE when from
+ * is below first, EVB_EDAMAGED, EVB_EIO, EVB_ENOMEM. */
+int evb_journal_read(evb_journal *self, uint64_t from, uint64_t to, size_t max, const evb_patterns *patterns,
+                     evb_buf *out, uint64_t *next, evb_error *err);
+
+/* The first seq whose time is time_ns or later; head + 1 when there is none. Errors as read. */
+int evb_journal_seek_time(evb_journal *self, int64_t time_ns, uint64_t *seq, evb_error *err);
+
+/* The seq of the first event of the record that is `skip` records behind the one that begins at seq. */
+int evb_journal_skip(evb_journal *self, uint64_t seq, uint64_t skip, uint64_t *out, evb_error *err);
+
+/* What is looked up by name. */
+evb_catalog *evb_journal_catalog(evb_journal *self);
+
+#endif

@@ -1,0 +1,50 @@
+/* journal_private.h: the journal's own struct, shared by journal.c (appending, retention), recovery.c (opening) and
+ * reading.c (replay). */
+#ifndef EVB_JOURNAL_PRIVATE_H
+#define EVB_JOURNAL_PRIVATE_H
+
+#include "journal/journal.h"
+#include "journal/segment.h"
+
+enum { OPEN_SEGMENTS_MAX = 8 }; /* sealed ones kept open for readers */
+
+struct evb_journal {
+    evb_io *io;
+    evb_log log;
+    evb_journal_options options;
+    evb_catalog *catalog;
+    evb_segment *segments; /* ascending; never empty; the last is the one appended to, and open */
+    size_t segment_count;
+    uint64_t durable;       /* all below this seq is safe */
+    uint64_t bytes;         /* of all segments */
+    uint64_t unchecked;     /* bytes appended since the disk's room was looked at */
+    bool full;              /* too little room: nothing is taken */
+    bool broken;            /* a sync or a truncate failed: nothing is taken any more */
+    evb_scan scan;          /* its buffer serves every reader */
+    uint64_t used[OPEN_SEGMENTS_MAX]; /* firsts of the sealed segments that are open, the oldest use first */
+    size_t used_count;
+    evb_topic_state **touched; /* of the append under way, and what they were before it */
+    evb_topic_state *before;
+    size_t touched_room;
+};
+
+static inline evb_segment *evb_journal_active(const evb_journal *self) {
+    return &self->segments[self->segment_count - 1];
+}
+
+/* Adds a segment behind the last. EVB_ENOMEM. */
+int evb_journal_add_segment(evb_journal *self, evb_segment segment, evb_error *err);
+
+/* Reads segments, catalog and last segment: what evb_journal_new promises. */
+int evb_journal_recover(evb_journal *self, const char *catalog_path, evb_error *err);
+
+/* Takes all records behind the catalog's seq into the catalog. */
+int evb_journal_catch_up(evb_journal *self, evb_error *err);
+
+/* Opens the segment for reading; closes the one that was read longest ago when too many are open. */
+int evb_journal_open_segment(evb_journal *self, evb_segment *seg, evb_error *err);
+
+/* The segment that holds seq or would; seq is not below the first. */
+evb_segment *evb_journal_segment_of(const evb_journal *self, uint64_t seq);
+
+#endif

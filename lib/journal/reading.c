@@ -1,0 +1,159 @@
+/* reading.c: replay: from a seq or a time to the records that hold it.
+ *
+ * Invariants: nothing at or above `durable` is ever read out; what is read out has passed its checksum; a call looks
+ * at a bounded number of bytes, so that readers share the hub's time.
+ * Leaves to others: how much a reader may ask for (hub). */
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "journal/journal_private.h"
+
+enum { LOOK_MOST = 4 * 1024 * 1024 }; /* bytes looked at for one read, when little of them matches */
+
+/* Notes that the segment was used last. Returns the first of the one to close, or 0. */
+static uint64_t note_use(evb_journal *self, uint64_t first) {
+    size_t i = 0;
+    while (i < self->used_count && self->used[i] != first)
+        i++;
+    uint64_t victim = 0;
+    if (i == self->used_count && i == OPEN_SEGMENTS_MAX) {
+        victim = self->used[0];
+        i = 0;
+    }
+    if (i < self->used_count)
+        memmove(&self->used[i], &self->used[i + 1], (--self->used_count - i) * sizeof *self->used);
+    self->used[self->used_count++] = first;
+    return victim;
+}
+
+int evb_journal_open_segment(evb_journal *self, evb_segment *seg, evb_error *err) {
+    if (seg == evb_journal_active(self))
+        return 0;
+    uint64_t victim = note_use(self, seg->first);
+    for (size_t i = 0; victim && i < self->segment_count - 1; i++)
+        if (self->segments[i].first == victim)
+            evb_segment_close(&self->segments[i], self->io);
+    if (seg->fd < 0 && !seg->size) { /* at the first use: recovery does not look into sealed segments */
+        char name[EVB_SEGMENT_NAME];
+        evb_segment_name(seg->first, name);
+        return evb_fail(err, EVB_EDAMAGED, "%s: it is empty", name);
+    }
+    return evb_segment_open(seg, self->io, err);
+}
+
+evb_segment *evb_journal_segment_of(const evb_journal *self, uint64_t seq) {
+    size_t low = 0, high = self->segment_count;
+    while (high - low > 1) {
+        size_t middle = low + (high - low) / 2;
+        if (self->segments[middle].first <= seq)
+            low = middle;
+        else
+            high = middle;
+    }
+    return &self->segments[low];
+}
+
+typedef struct {
+    uint64_t from, to;
+    size_t max;
+    const evb_patterns *patterns;
+    evb_buf *out;
+    uint64_t next; /* where to go on */
+    size_t looked; /* bytes */
+    bool done;     /* enough for one call */
+} reading;
+
+/* Takes a record into the answer. False: the answer is complete before it. */
+static bool take_record(reading *r, const evb_record *rec, int *rc, evb_error *err) {
+    if (rec->seq > r->to) {
+        r->next = r->to + 1;
+        return false;
+    }
+    bool wanted = evb_patterns_match(r->patterns, rec->topic, rec->topic_size);
+    if (wanted && r->out->size && r->out->size + rec->size > r->max)
+        return false;
+    if (wanted && !evb_buf_add(r->out, rec->record, rec->size)) {
+        *rc = evb_fail(err, EVB_ENOMEM, "journal: out of memory");
+        return false;
+    }
+    r->next = rec->seq + rec->count;
+    r->looked += rec->size;
+    return r->out->size < r->max && r->looked < LOOK_MOST;
+}
+
+/* Reads on in the segment that holds r->next. */
+static int read_segment(evb_journal *self, reading *r, evb_error *err) {
+    evb_segment *seg = evb_journal_segment_of(self, r->next);
+    evb_scan *scan = &self->scan;
+    evb_record rec;
+    evb_error why;
+    int rc = evb_journal_open_segment(self, seg, err);
+    if (rc || (rc = evb_segment_seek(seg, self->io, r->next, scan, err)))
+        return rc;
+    while ((rc = evb_scan_next(scan, &rec, &why)) > 0)
+        if (!take_record(r, &rec, &rc, err)) {
+            r->done = true;
+            return rc < 0 ? rc : 0;
+        }
+    if (rc < 0)
+        return evb_segment_fail(seg, rc, scan->offset, r->next, why.text, err);
+    if (r->next < seg->next)
+        r->next = seg->next;
+    return 0;
+}
+
+int evb_journal_read(evb_journal *self, uint64_t from, uint64_t to, size_t max, const evb_patterns *patterns,
+                     evb_buf *out, uint64_t *next, evb_error *err) {
+    reading r = {from, to, max, patterns, out, from, 0, false};
+    if (from < evb_journal_first(self))
+        return evb_fail(err, EVB_EGONE, "events before %" PRIu64 " are gone: retention has removed them",
+                        evb_journal_first(self));
+    int rc = 0;
+    while (rc == 0 && !r.done && r.next <= to)
+        rc = read_segment(self, &r, err);
+    *next = r.next;
+    return out->size ? 0 : rc; /* an error behind what was read comes with the next call */
+}
+
+int evb_journal_seek_time(evb_journal *self, int64_t time_ns, uint64_t *seq, evb_error *err) {
+    size_t low = 0, high = self->segment_count - 1; /* the first segment whose latest time is late enough */
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        evb_segment *seg = &self->segments[middle];
+        int rc = evb_journal_open_segment(self, seg, err);
+        if (rc)
+            return rc;
+        if (seg->time_ns < time_ns)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    int rc = evb_journal_open_segment(self, &self->segments[low], err);
+    rc = rc ? rc : evb_segment_seek_time(&self->segments[low], self->io, time_ns, &self->scan, seq, err);
+    if (rc == 0 && *seq > self->durable)
+        *seq = self->durable;
+    return rc;
+}
+
+int evb_journal_skip(evb_journal *self, uint64_t seq, uint64_t skip, uint64_t *out, evb_error *err) {
+    evb_record rec;
+    evb_error why;
+    while (skip) {
+        evb_segment *seg = evb_journal_segment_of(self, seq);
+        int rc = seq < seg->first ? evb_fail(err, EVB_EGONE, "its batches are gone")
+                                  : evb_journal_open_segment(self, seg, err);
+        if (rc || (rc = evb_segment_seek(seg, self->io, seq, &self->scan, err)))
+            return rc;
+        while (skip && (rc = evb_scan_next(&self->scan, &rec, &why)) > 0) {
+            seq = rec.seq + rec.count;
+            skip--;
+        }
+        if (rc < 0)
+            return evb_segment_fail(seg, rc, self->scan.offset, seq, why.text, err);
+        if (skip && seg == evb_journal_active(self))
+            return evb_fail(err, EVB_EDAMAGED, "journal: it ends before seq %" PRIu64, seq);
+    }
+    *out = seq;
+    return 0;
+}

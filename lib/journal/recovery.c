@@ -1,0 +1,193 @@
+/* recovery.c: from what lies in the directory to a journal that can be appended to.
+ *
+ * Only the last segment is read, however many there are: a sealed segment's extent is in its name and the next one's.
+ * What follows the last whole record of the last segment, with no good record behind it, is a torn tail: a write that
+ * was under way when the machine or the hub ended. It was never acknowledged, and is cut off and said. A bad record
+ * with a good one behind it is damage: refused, until evctl repair is asked.
+ * The catalog is brought from its own seq to the journal's end; one that is missing, damaged or ahead is built anew.
+ * Leaves to others: looking into the sealed segments (reading.c when they are read, verify.c). */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "journal/journal_private.h"
+
+/* ---- which segments there are ---- */
+
+/* The size of a sealed segment's file; a start looks no further into it. */
+static int measure(evb_journal *self, evb_segment *seg, evb_error *err) {
+    char name[EVB_SEGMENT_NAME];
+    evb_segment_name(seg->first, name);
+    int fd = self->io->open(self->io, name, false);
+    off_t size = fd < 0 ? -1 : self->io->size(self->io, fd);
+    if (fd >= 0)
+        self->io->close(self->io, fd);
+    if (size < 0)
+        return evb_fail_errno(err, EVB_EIO, errno, "%s", name);
+    seg->size = (uint64_t)size;
+    return 0;
+}
+
+static int list_segments(evb_journal *self, evb_error *err) {
+    uint64_t *firsts;
+    size_t count;
+    int rc = evb_segment_list(self->io, &firsts, &count, err);
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        evb_segment seg = {.first = firsts[i], .next = i + 1 < count ? firsts[i + 1] : firsts[i], .fd = -1};
+        rc = measure(self, &seg, err);
+        rc = rc ? rc : evb_journal_add_segment(self, seg, err);
+        self->bytes += seg.size;
+    }
+    free(firsts);
+    return rc;
+}
+
+/* ---- the last segment ---- */
+
+/* Ends the last segment at its last whole record; `end` is where its file ends. */
+static int cut_tail(evb_journal *self, evb_segment *seg, uint64_t end, const char *reason, evb_error *err) {
+    char name[EVB_SEGMENT_NAME];
+    evb_segment_name(seg->first, name);
+    if (self->io->truncate(self->io, seg->fd, (off_t)seg->size) || self->io->datasync(self->io, seg->fd))
+        return evb_fail_errno(err, EVB_EIO, errno, "%s: cannot cut off its torn tail", name);
+    evb_log_say(&self->log, "%s: cut off a torn tail of %" PRIu64 " bytes at offset %" PRIu64 " (%s); next seq %" PRIu64,
+                name, end - seg->size, seg->size, reason, seg->next);
+    self->bytes -= end - seg->size;
+    return 0;
+}
+
+/* A bad record at scan->offset: is there a good one, of a later seq, behind it? */
+static int judge_tail(evb_journal *self, evb_segment *seg, evb_scan *scan, const char *reason, evb_error *err) {
+    evb_error why;
+    evb_record rec;
+    uint64_t end = scan->end;
+    int rc;
+    while ((rc = evb_scan_resync(scan, &why)) > 0) {
+        uint64_t found = scan->offset;
+        if (evb_scan_next(scan, &rec, &why) > 0 && rec.seq >= seg->next) {
+            evb_segment_fail(seg, EVB_EDAMAGED, seg->size, seg->next, reason, err);
+            size_t used = strlen(err->text);
+            evb_error head = *err;
+            return evb_fail(err, EVB_EDAMAGED, "%.*s; a good record follows at offset %" PRIu64 " (seq %" PRIu64
+                            "): run evctl repair", (int)used, head.text, found, rec.seq);
+        }
+        scan->offset = found;
+    }
+    return rc < 0 ? evb_fail(err, rc, "journal: %s", why.text) : cut_tail(self, seg, end, reason, err);
+}
+
+static int read_last(evb_journal *self, evb_error *err) {
+    evb_segment *seg = evb_journal_active(self);
+    char name[EVB_SEGMENT_NAME];
+    evb_segment_name(seg->first, name);
+    seg->fd = self->io->open(self->io, name, false);
+    if (seg->fd < 0)
+        return evb_fail_errno(err, EVB_EIO, errno, "%s", name);
+    evb_scan *scan = &self->scan;
+    evb_record rec;
+    evb_error why;
+    int rc;
+    evb_scan_start(scan, self->io, seg->fd, 0, seg->size);
+    seg->size = 0;
+    while ((rc = evb_scan_next(scan, &rec, &why)) > 0) {
+        if (rec.seq < seg->next) {
+            scan->offset = seg->size;
+            return evb_segment_fail(seg, EVB_EDAMAGED, seg->size, seg->next, "a seq comes again: run evctl repair", err);
+        }
+        if (!evb_segment_note(seg, &rec))
+            return evb_fail(err, EVB_ENOMEM, "journal: out of memory");
+    }
+    if (rc == EVB_EDAMAGED)
+        return judge_tail(self, seg, scan, why.text, err);
+    return rc ? evb_fail(err, rc, "%s: %s", name, why.text) : 0;
+}
+
+static int begin_journal(evb_journal *self, evb_error *err) {
+    char name[EVB_SEGMENT_NAME];
+    evb_segment_name(1, name);
+    int fd = self->io->open(self->io, name, true);
+    if (fd < 0 || self->io->sync_dir(self->io))
+        return evb_fail_errno(err, EVB_EIO, errno, "%s", name);
+    return evb_journal_add_segment(self, (evb_segment){.first = 1, .next = 1, .fd = fd}, err);
+}
+
+/* ---- the catalog ---- */
+
+/* Counts a record for its topic and its producer. */
+static int ingest(evb_catalog *catalog, const evb_record *rec, evb_error *err) {
+    int rc = evb_catalog_reserve(catalog, 1, err);
+    evb_topic_state *topic = rc ? NULL : evb_catalog_topic(catalog, rec->topic, rec->topic_size, err);
+    if (!topic)
+        return EVB_ENOMEM;
+    topic->last = rec->seq + rec->count - 1;
+    topic->version = rec->version + rec->count - 1;
+    topic->batches++;
+    topic->bytes += rec->size;
+    return evb_catalog_producer_note(catalog, rec->producer, rec->producer_seq, rec->seq, rec->seq + rec->count,
+                                     rec->time_ns, err);
+}
+
+int evb_journal_catch_up(evb_journal *self, evb_error *err) {
+    uint64_t from = evb_catalog_seq(self->catalog) + 1, end = evb_journal_active(self)->next;
+    if (from < self->segments[0].first)
+        from = self->segments[0].first;
+    while (from < end) {
+        evb_segment *seg = evb_journal_segment_of(self, from);
+        evb_record rec;
+        evb_error why;
+        int rc = evb_journal_open_segment(self, seg, err);
+        if (rc || (rc = evb_segment_seek(seg, self->io, from, &self->scan, err)))
+            return rc;
+        while ((rc = evb_scan_next(&self->scan, &rec, &why)) > 0)
+            if ((rc = ingest(self->catalog, &rec, err)))
+                return rc;
+        if (rc < 0)
+            return evb_segment_fail(seg, rc, self->scan.offset, from, why.text, err);
+        from = seg->next;
+    }
+    return 0;
+}
+
+/* Opens the catalog; one that is damaged is removed and made anew. */
+static int open_catalog(evb_journal *self, const char *path, evb_error *err) {
+    self->catalog = evb_catalog_new(path, err);
+    if (!self->catalog && err->code == EVB_EDAMAGED) {
+        evb_log_say(&self->log, "%s; building it anew from the journal", err->text);
+        if (unlink(path))
+            return evb_fail_errno(err, EVB_EIO, errno, "%s: cannot remove", path);
+        self->catalog = evb_catalog_new(path, err);
+    }
+    return self->catalog ? 0 : err->code;
+}
+
+static int recover_catalog(evb_journal *self, const char *path, evb_error *err) {
+    int rc = open_catalog(self, path, err);
+    if (rc)
+        return rc;
+    uint64_t head = evb_journal_active(self)->next - 1, seq = evb_catalog_seq(self->catalog);
+    if (seq > head) {
+        evb_log_say(&self->log, "catalog: it is ahead of the journal (seq %" PRIu64 ", %" PRIu64
+                    "); building it anew", seq, head);
+        if ((rc = evb_catalog_clear(self->catalog, err)))
+            return rc;
+    } else if (!seq && self->segment_count > 1) {
+        evb_log_say(&self->log, "catalog: missing; building it anew from %zu segments", self->segment_count);
+    }
+    return evb_journal_catch_up(self, err);
+}
+
+int evb_journal_recover(evb_journal *self, const char *catalog_path, evb_error *err) {
+    int rc = list_segments(self, err);
+    if (rc == 0)
+        rc = self->segment_count ? read_last(self, err) : begin_journal(self, err);
+    if (rc == 0)
+        rc = recover_catalog(self, catalog_path, err);
+    if (rc)
+        return rc;
+    if (self->io->datasync(self->io, evb_journal_active(self)->fd))
+        return evb_fail_errno(err, EVB_EIO, errno, "journal: fdatasync failed");
+    self->durable = evb_journal_active(self)->next;
+    return 0;
+}

@@ -1,0 +1,531 @@
+/* test_journal.c: the journal over files in memory, with every call to the disk counted and made to fail. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "journal/journal.h"
+#include "journal/segment.h"
+#include "journal/verify.h"
+
+/* ---- a disk that fails when it is told to ---- */
+
+enum { CALL_WRITE, CALL_SYNC, CALL_OPEN, CALL_KINDS };
+
+typedef struct {
+    evb_io io;
+    evb_io *real; /* outlives this one, as a disk outlives a process */
+    int left[CALL_KINDS]; /* calls until one fails; below 0: never */
+    int why;
+    size_t short_write; /* 0, or how many bytes the failing write gets done */
+    uint64_t free_bytes;
+} bad_disk;
+
+static bool due(bad_disk *d, int kind) { return d->left[kind] >= 0 && d->left[kind]-- == 0; }
+
+static int bad_open(evb_io *io, const char *name, bool create) {
+    bad_disk *d = (bad_disk *)io;
+    if (create && due(d, CALL_OPEN)) {
+        errno = d->why;
+        return -1;
+    }
+    return d->real->open(d->real, name, create);
+}
+static int bad_close(evb_io *io, int fd) { return ((bad_disk *)io)->real->close(((bad_disk *)io)->real, fd); }
+static ssize_t bad_pread(evb_io *io, int fd, void *data, size_t size, off_t offset) {
+    size_t some = size > 4096 ? 4096 : size; /* short reads, always */
+    return ((bad_disk *)io)->real->pread(((bad_disk *)io)->real, fd, data, some, offset);
+}
+static ssize_t bad_pwrite(evb_io *io, int fd, const void *data, size_t size, off_t offset) {
+    bad_disk *d = (bad_disk *)io;
+    if (!due(d, CALL_WRITE))
+        return d->real->pwrite(d->real, fd, data, size > 1000 ? 1000 : size, offset);
+    if (d->short_write)
+        d->real->pwrite(d->real, fd, data, d->short_write < size ? d->short_write : size, offset);
+    errno = d->why;
+    return -1;
+}
+static int bad_sync(evb_io *io, int fd) {
+    bad_disk *d = (bad_disk *)io;
+    if (!due(d, CALL_SYNC))
+        return d->real->datasync(d->real, fd);
+    errno = d->why;
+    return -1;
+}
+static int bad_truncate(evb_io *io, int fd, off_t size) {
+    return ((bad_disk *)io)->real->truncate(((bad_disk *)io)->real, fd, size);
+}
+static off_t bad_size(evb_io *io, int fd) { return ((bad_disk *)io)->real->size(((bad_disk *)io)->real, fd); }
+static int bad_remove(evb_io *io, const char *name) {
+    return ((bad_disk *)io)->real->remove(((bad_disk *)io)->real, name);
+}
+static int bad_rename(evb_io *io, const char *from, const char *to) {
+    return ((bad_disk *)io)->real->rename(((bad_disk *)io)->real, from, to);
+}
+static int bad_sync_dir(evb_io *io) { return ((bad_disk *)io)->real->sync_dir(((bad_disk *)io)->real); }
+static int bad_list(evb_io *io, void (*each)(void *, const char *), void *context) {
+    return ((bad_disk *)io)->real->list(((bad_disk *)io)->real, each, context);
+}
+static int bad_space(evb_io *io, uint64_t *free_bytes, uint64_t *total) {
+    *free_bytes = ((bad_disk *)io)->free_bytes;
+    *total = 1000 << 20;
+    return 0;
+}
+static void bad_destroy(evb_io *io) { free(io); }
+
+/* A new process's view of the same disk. */
+static evb_io *view(evb_io *real, bad_disk **out) {
+    bad_disk *d = calloc(1, sizeof *d);
+    d->io = (evb_io){bad_open,     bad_close, bad_pread,  bad_pwrite, bad_sync, bad_truncate, bad_size,
+                     bad_remove, bad_rename, bad_sync_dir, bad_list, bad_space,    bad_destroy};
+    d->real = real;
+    for (int i = 0; i < CALL_KINDS; i++)
+        d->left[i] = -1;
+    d->free_bytes = 900 << 20;
+    if (out)
+        *out = d;
+    return &d->io;
+}
+
+/* ---- helpers ---- */
+
+typedef struct {
+    evb_io *disk;
+    char catalog[64];
+    char log[4096];
+} fixture;
+
+static void keep_line(void *context, const char *text) {
+    fixture *f = context;
+    snprintf(f->log + strlen(f->log), sizeof f->log - strlen(f->log), "%s\n", text);
+}
+
+static int set_up(void **state) {
+    fixture *f = calloc(1, sizeof *f);
+    f->disk = evb_io_memory_new(NULL);
+    strcpy(f->catalog, "/tmp/evb-catalog-XXXXXX");
+    int fd = mkstemp(f->catalog);
+    close(fd);
+    unlink(f->catalog);
+    *state = f;
+    return 0;
+}
+
+static int tear_down(void **state) {
+    fixture *f = *state;
+    evb_io_destroy(&f->disk);
+    unlink(f->catalog);
+    free(f);
+    return 0;
+}
+
+static const evb_journal_options OPTIONS = {.segment_bytes = 64 << 20, .reserve_percent = 5};
+
+static evb_journal *open_with(fixture *f, evb_journal_options options, bad_disk **disk, evb_error *err) {
+    f->log[0] = 0;
+    return evb_journal_new(view(f->disk, disk), f->catalog, &options, (evb_log){keep_line, f}, err);
+}
+
+static evb_journal *open_journal(fixture *f) {
+    evb_error err = {0};
+    evb_journal *j = open_with(f, OPTIONS, NULL, &err);
+    if (!j)
+        fail_msg("%s", err.text);
+    return j;
+}
+
+static const uint8_t PRODUCER[EVB_PRODUCER_SIZE] = "the producer 16";
+
+/* Appends one batch of `count` events whose payload is `fill` bytes. Returns what append does. */
+static int append(evb_journal *j, const char *topic, uint64_t number, uint32_t count, size_t fill, evb_error *err) {
+    evb_buf buf = {0};
+    char payload[2048];
+    memset(payload, 'x', sizeof payload);
+    assert_true(evb_record_begin(&buf, topic, strlen(topic), 0, PRODUCER, number));
+    for (uint32_t i = 0; i < count; i++)
+        assert_true(evb_record_add(&buf, 0, &(evb_event){.payload = payload, .size = fill}));
+    evb_record rec;
+    assert_null(evb_record_parse(buf.data, buf.size, &rec));
+    int rc = evb_journal_append(j, &rec, 1, 1000 + (int64_t)number, err);
+    evb_buf_free(&buf);
+    return rc;
+}
+
+static void must_append(evb_journal *j, const char *topic, uint64_t number, uint32_t count, size_t fill) {
+    evb_error err;
+    if (append(j, topic, number, count, fill, &err) || evb_journal_sync(j, &err))
+        fail_msg("%s", err.text);
+}
+
+/* Reads everything and checks that seqs go from `first` to head without a gap. Returns the number of records. */
+static size_t read_all(evb_journal *j, const char *pattern) {
+    evb_error err;
+    evb_patterns *patterns = evb_patterns_new(&pattern, 1, NULL);
+    size_t records = 0;
+    uint64_t expect = evb_journal_first(j);
+    for (uint64_t next = expect; next <= evb_journal_head(j);) {
+        evb_buf out = {0};
+        if (evb_journal_read(j, next, evb_journal_head(j), 3000, patterns, &out, &next, &err))
+            fail_msg("%s", err.text);
+        evb_record rec;
+        for (size_t at = 0; at < out.size; at += rec.size, records++) {
+            assert_null(evb_record_parse(out.data + at, out.size - at, &rec));
+            assert_true(evb_record_intact(out.data + at, rec.size));
+            if (strcmp(pattern, "#") == 0)
+                assert_int_equal(rec.seq, expect);
+            expect = rec.seq + rec.count;
+        }
+        evb_buf_free(&out);
+    }
+    evb_patterns_destroy(&patterns);
+    return records;
+}
+
+static off_t file_size(fixture *f, uint64_t first) {
+    char name[EVB_SEGMENT_NAME];
+    evb_segment_name(first, name);
+    int fd = f->disk->open(f->disk, name, false);
+    off_t size = f->disk->size(f->disk, fd);
+    f->disk->close(f->disk, fd);
+    return size;
+}
+
+static void change_file(fixture *f, uint64_t first, off_t cut, off_t flip_at, int bit) {
+    char name[EVB_SEGMENT_NAME];
+    evb_segment_name(first, name);
+    int fd = f->disk->open(f->disk, name, false);
+    if (cut >= 0)
+        f->disk->truncate(f->disk, fd, cut);
+    if (flip_at >= 0) {
+        uint8_t byte;
+        f->disk->pread(f->disk, fd, &byte, 1, flip_at);
+        byte ^= (uint8_t)(1 << bit);
+        f->disk->pwrite(f->disk, fd, &byte, 1, flip_at);
+    }
+    f->disk->close(f->disk, fd);
+}
+
+static void copy_file(fixture *f, uint64_t first, uint8_t **data, size_t *size, bool restore) {
+    char name[EVB_SEGMENT_NAME];
+    evb_segment_name(first, name);
+    int fd = f->disk->open(f->disk, name, false);
+    if (restore) {
+        f->disk->truncate(f->disk, fd, 0);
+        evb_io_write_all(f->disk, fd, *data, *size, 0);
+    } else {
+        *size = (size_t)f->disk->size(f->disk, fd);
+        *data = malloc(*size);
+        evb_io_read_all(f->disk, fd, *data, *size, 0);
+    }
+    f->disk->close(f->disk, fd);
+}
+
+/* ---- tests ---- */
+
+static void stamps_seqs_versions_and_prev(void **state) {
+    evb_journal *j = open_journal(*state);
+    assert_int_equal(evb_journal_head(j), 0);
+    assert_int_equal(evb_journal_first(j), 1);
+    must_append(j, "a", 1, 3, 10);
+    must_append(j, "b", 2, 1, 10);
+    must_append(j, "a", 3, 2, 10);
+    evb_buf out = {0};
+    evb_patterns *all = evb_patterns_new(NULL, 0, NULL);
+    uint64_t next;
+    assert_int_equal(evb_journal_read(j, 5, 6, 10000, all, &out, &next, NULL), 0);
+    evb_record rec;
+    assert_null(evb_record_parse(out.data, out.size, &rec));
+    assert_int_equal(rec.seq, 5);
+    assert_int_equal(rec.prev, 3);
+    assert_int_equal(rec.version, 4);
+    assert_int_equal(next, 7);
+    evb_patterns_destroy(&all);
+    evb_buf_free(&out);
+    evb_journal_destroy(&j);
+}
+
+static void unsynced_events_are_not_read(void **state) {
+    evb_journal *j = open_journal(*state);
+    evb_error err;
+    must_append(j, "a", 1, 1, 10);
+    assert_int_equal(append(j, "a", 2, 1, 10, &err), 0);
+    assert_int_equal(evb_journal_head(j), 1);
+    assert_int_equal(evb_journal_appended(j), 2);
+    assert_int_equal(evb_journal_sync(j, &err), 0);
+    assert_int_equal(evb_journal_head(j), 2);
+    evb_journal_destroy(&j);
+}
+
+static void state_survives_a_restart_and_a_kill(void **state) {
+    fixture *f = *state;
+    for (int clean = 0; clean < 2; clean++) {
+        evb_error err;
+        evb_journal *j = open_journal(f);
+        uint64_t head = evb_journal_head(j);
+        must_append(j, "a", head + 1, 1, 10);
+        if (!clean) {
+            bad_disk *ignored;
+            evb_journal *killed = j; /* left open: nothing of it is written any more */
+            j = open_with(f, OPTIONS, &ignored, &err);
+            assert_non_null(j);
+            evb_topic_state *t = evb_catalog_topic(evb_journal_catalog(j), "a", 1, &err);
+            assert_int_equal(t->last, head + 1);
+            assert_int_equal(t->version, head + 1);
+            const evb_producer *p = evb_catalog_producer(evb_journal_catalog(j), PRODUCER, &err);
+            assert_non_null(p);
+            assert_int_equal(p->last, head + 1);
+            evb_journal_destroy(&j);
+            evb_journal_destroy(&killed);
+        } else {
+            evb_journal_destroy(&j);
+        }
+    }
+    evb_journal *j = open_journal(f);
+    assert_int_equal(read_all(j, "#"), 2);
+    evb_journal_destroy(&j);
+}
+
+static void a_torn_tail_of_every_length_is_cut(void **state) {
+    fixture *f = *state;
+    evb_journal *j = open_journal(f);
+    must_append(j, "a", 1, 2, 50);
+    off_t whole = file_size(f, 1);
+    must_append(j, "a", 2, 2, 50);
+    evb_journal_destroy(&j);
+    off_t full = file_size(f, 1);
+    uint8_t *data;
+    size_t size;
+    copy_file(f, 1, &data, &size, false);
+    for (off_t cut = whole; cut < full; cut++) {
+        copy_file(f, 1, &data, &size, true);
+        change_file(f, 1, cut, -1, 0);
+        j = open_journal(f);
+        assert_int_equal(evb_journal_head(j), 2);
+        assert_int_equal(file_size(f, 1), whole);
+        if (cut > whole)
+            assert_non_null(strstr(f->log, "torn tail"));
+        evb_error err;
+        evb_topic_state *t = evb_catalog_topic(evb_journal_catalog(j), "a", 1, &err);
+        assert_int_equal(t->last, 2);
+        evb_journal_destroy(&j);
+    }
+    free(data);
+}
+
+static void every_flipped_byte_in_the_middle_is_named_and_refused(void **state) {
+    fixture *f = *state;
+    evb_journal *j = open_journal(f);
+    must_append(j, "a", 1, 1, 20);
+    off_t from = file_size(f, 1);
+    must_append(j, "a", 2, 1, 20);
+    off_t to = file_size(f, 1);
+    must_append(j, "a", 3, 1, 20);
+    evb_journal_destroy(&j);
+    for (off_t at = from; at < to; at++) {
+        evb_error err = {0};
+        change_file(f, 1, -1, at, (int)(at % 8));
+        j = open_with(f, OPTIONS, NULL, &err);
+        assert_null(j);
+        assert_int_equal(err.code, EVB_EDAMAGED);
+        assert_non_null(strstr(err.text, "00000000000000000001.evj"));
+        assert_non_null(strstr(err.text, "offset"));
+        change_file(f, 1, -1, at, (int)(at % 8));
+    }
+    j = open_journal(f);
+    assert_int_equal(evb_journal_head(j), 3);
+    evb_journal_destroy(&j);
+}
+
+static void repair_cuts_out_what_is_bad_and_says_so(void **state) {
+    fixture *f = *state;
+    evb_journal *j = open_journal(f);
+    must_append(j, "a", 1, 1, 20);
+    off_t at = file_size(f, 1) + 60;
+    must_append(j, "b", 2, 4, 20);
+    must_append(j, "a", 3, 1, 20);
+    evb_journal_destroy(&j);
+    change_file(f, 1, -1, at, 3);
+    evb_verification v;
+    evb_error err;
+    evb_io *io = view(f->disk, NULL);
+    assert_int_equal(evb_journal_verify(io, (evb_log){keep_line, f}, &v, &err), EVB_EDAMAGED);
+    assert_int_equal(v.lost, 4);
+    assert_non_null(strstr(f->log, "seqs 2 to 5"));
+    assert_int_equal(evb_journal_repair(io, (evb_log){keep_line, f}, &v, &err), 0);
+    assert_int_equal(evb_journal_verify(io, (evb_log){keep_line, f}, &v, &err), 0);
+    evb_io_destroy(&io);
+    unlink(f->catalog);
+    j = open_journal(f);
+    assert_int_equal(evb_journal_head(j), 6);
+    assert_int_equal(read_all(j, "a"), 2);
+    assert_int_equal(read_all(j, "$hub.lost"), 1);
+    evb_journal_destroy(&j);
+}
+
+static void a_full_disk_refuses_and_takes_again(void **state) {
+    bad_disk *d;
+    evb_error err;
+    evb_journal *j = open_with(*state, OPTIONS, &d, &err);
+    must_append(j, "a", 1, 1, 10);
+    d->left[CALL_WRITE] = 0;
+    d->why = ENOSPC;
+    d->short_write = 70;
+    assert_int_equal(append(j, "a", 2, 1, 10, &err), EVB_ESTORE);
+    assert_int_equal(evb_journal_appended(j), 1);
+    assert_int_equal(read_all(j, "#"), 1);
+    d->free_bytes = 10 << 20;
+    evb_journal_tend(j, 0);
+    assert_int_equal(append(j, "a", 2, 1, 10, &err), EVB_ESTORE);
+    assert_non_null(strstr(err.text, "disk full"));
+    d->free_bytes = 900 << 20;
+    must_append(j, "a", 2, 1, 10);
+    assert_int_equal(read_all(j, "#"), 2);
+    evb_topic_state *t = evb_catalog_topic(evb_journal_catalog(j), "a", 1, &err);
+    assert_int_equal(t->version, 2);
+    evb_journal_destroy(&j);
+}
+
+static void a_failed_sync_is_final(void **state) {
+    bad_disk *d;
+    evb_error err;
+    evb_journal *j = open_with(*state, OPTIONS, &d, &err);
+    must_append(j, "a", 1, 1, 10);
+    d->left[CALL_SYNC] = 0;
+    d->why = EIO;
+    assert_int_equal(append(j, "a", 2, 1, 10, &err), 0);
+    assert_int_equal(evb_journal_sync(j, &err), EVB_EIO);
+    assert_int_equal(evb_journal_head(j), 1);
+    assert_int_equal(append(j, "a", 3, 1, 10, &err), EVB_EIO);
+    assert_int_equal(evb_journal_sync(j, &err), EVB_EIO);
+    evb_journal_destroy(&j);
+}
+
+static void segments_roll_and_are_found_again(void **state) {
+    fixture *f = *state;
+    evb_error err = {0};
+    evb_journal_options small = {.segment_bytes = 4000, .reserve_percent = 5};
+    evb_journal *j = open_with(f, small, NULL, &err);
+    for (uint64_t i = 1; i <= 300; i++)
+        must_append(j, i % 3 ? "a" : "b", i, 1, 100);
+    assert_int_equal(read_all(j, "#"), 300);
+    assert_int_equal(read_all(j, "b"), 100);
+    uint64_t seq;
+    assert_int_equal(evb_journal_seek_time(j, 1000 + 150, &seq, &err), 0);
+    assert_int_equal(seq, 150);
+    assert_int_equal(evb_journal_seek_time(j, 0, &seq, &err), 0);
+    assert_int_equal(seq, 1);
+    assert_int_equal(evb_journal_seek_time(j, 5000, &seq, &err), 0);
+    assert_int_equal(seq, 301);
+    assert_int_equal(evb_journal_skip(j, 7, 200, &seq, &err), 0);
+    assert_int_equal(seq, 207);
+    evb_journal_destroy(&j);
+    j = open_with(f, small, NULL, &err);
+    assert_int_equal(read_all(j, "#"), 300);
+    must_append(j, "a", 301, 1, 100);
+    evb_journal_destroy(&j);
+    unlink(f->catalog);
+    j = open_with(f, small, NULL, &err);
+    evb_topic_state *t = evb_catalog_topic(evb_journal_catalog(j), "a", 1, &err);
+    assert_int_equal(t->version, 201);
+    assert_non_null(strstr(f->log, "catalog"));
+    evb_journal_destroy(&j);
+}
+
+static void retention_drops_whole_segments(void **state) {
+    evb_error err = {0};
+    evb_journal_options keep = {.segment_bytes = 4000, .retain_bytes = 20000, .reserve_percent = 5};
+    evb_journal *j = open_with(*state, keep, NULL, &err);
+    for (uint64_t i = 1; i <= 300; i++)
+        must_append(j, "a", i, 1, 100);
+    evb_journal_tend(j, 0);
+    assert_in_range(evb_journal_bytes(j), 16000, 20000);
+    uint64_t first = evb_journal_first(j), next;
+    assert_true(first > 100);
+    assert_int_equal(read_all(j, "#"), 300 - first + 1);
+    evb_buf out = {0};
+    evb_patterns *all = evb_patterns_new(NULL, 0, NULL);
+    assert_int_equal(evb_journal_read(j, first - 1, 300, 1000, all, &out, &next, &err), EVB_EGONE);
+    evb_patterns_destroy(&all);
+    keep.retain_bytes = 0;
+    keep.retain_ns = 100;
+    evb_journal_configure(j, &keep);
+    evb_journal_tend(j, 1300 + 50);
+    assert_true(evb_journal_first(j) > 225);
+    evb_journal_tend(j, 5000);
+    assert_int_equal(evb_journal_first(j), 301);
+    must_append(j, "a", 301, 1, 10);
+    assert_int_equal(evb_journal_head(j), 301);
+    evb_journal_destroy(&j);
+}
+
+static void a_segment_that_cannot_begin_loses_nothing(void **state) {
+    bad_disk *d;
+    evb_error err = {0};
+    evb_journal_options small = {.segment_bytes = 1000, .reserve_percent = 5};
+    evb_journal *j = open_with(*state, small, &d, &err);
+    uint64_t number = 1;
+    while (evb_journal_bytes(j) < 850)
+        must_append(j, "a", number++, 1, 100);
+    d->left[CALL_OPEN] = 0;
+    d->why = ENOSPC;
+    assert_int_equal(append(j, "a", number, 1, 500, &err), EVB_ESTORE);
+    must_append(j, "a", number, 1, 500);
+    assert_int_equal(read_all(j, "#"), number);
+    evb_journal_destroy(&j);
+}
+
+/* A crash between any two writes: what was synced is there, nothing else is wrong. */
+static void a_crash_after_any_write_keeps_what_was_synced(void **state) {
+    fixture *f = *state;
+    for (int crash = 0; crash < 40; crash++) {
+        evb_io_destroy(&f->disk);
+        f->disk = evb_io_memory_new(NULL);
+        unlink(f->catalog);
+        bad_disk *d;
+        evb_error err = {0};
+        evb_journal_options small = {.segment_bytes = 3000, .reserve_percent = 5};
+        evb_journal *j = open_with(f, small, &d, &err);
+        assert_non_null(j);
+        d->left[CALL_WRITE] = crash;
+        d->short_write = (size_t)crash * 7 + 1;
+        d->why = ENOSPC;
+        uint64_t stored = 0;
+        while (stored < 60 && append(j, "a", stored + 1, 1, 1500, &err) == 0 && evb_journal_sync(j, &err) == 0)
+            stored++;
+        evb_journal *after = open_with(f, small, NULL, &err);
+        if (!after)
+            fail_msg("crash %d: %s", crash, err.text);
+        assert_int_equal(evb_journal_head(after), stored);
+        assert_int_equal(read_all(after, "#"), stored);
+        evb_journal_destroy(&after);
+        evb_journal_destroy(&j);
+    }
+}
+
+int main(void) {
+#define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        T(stamps_seqs_versions_and_prev),
+        T(unsynced_events_are_not_read),
+        T(state_survives_a_restart_and_a_kill),
+        T(a_torn_tail_of_every_length_is_cut),
+        T(every_flipped_byte_in_the_middle_is_named_and_refused),
+        T(repair_cuts_out_what_is_bad_and_says_so),
+        T(a_full_disk_refuses_and_takes_again),
+        T(a_failed_sync_is_final),
+        T(segments_roll_and_are_found_again),
+        T(retention_drops_whole_segments),
+        T(a_segment_that_cannot_begin_loses_nothing),
+        T(a_crash_after_any_write_keeps_what_was_synced),
+    };
+    return cmocka_run_group_tests_name("journal", tests, NULL, NULL);
+}
