@@ -254,6 +254,10 @@ bool evb_record_begin(evb_buf *out, const char *topic, size_t topic_size, uint8_
     return add_body(out, topic, topic_size, flags, producer, producer_seq);
 }
 
+bool evb_record_is_of(const uint8_t *record, const char *topic, size_t topic_size) {
+    return record[H_TOPIC_SIZE] == topic_size && memcmp(record + EVB_RECORD_HEADER, topic, topic_size) == 0;
+}
+
 /* Appends data as a msgpack bin: written here and not by msgpack-c, since it is the publisher's innermost loop. */
 static bool add_bin(evb_buf *out, const void *data, size_t size) {
     if (!evb_buf_reserve(out, size + 5))

@@ -102,6 +102,9 @@ bool evb_record_next(evb_mp *cursor, evb_event *event, evb_header *room);
 bool evb_record_begin(evb_buf *out, const char *topic, size_t topic_size, uint8_t flags,
                       const uint8_t producer[EVB_PRODUCER_SIZE], uint64_t producer_seq);
 
+/* Whether the record that begins at `record` is of this topic. */
+bool evb_record_is_of(const uint8_t *record, const char *topic, size_t topic_size);
+
 /* Appends one event to the record that began at offset start of *out and is its last. False when memory is short,
  * the record unchanged. */
 bool evb_record_add(evb_buf *out, size_t start, const evb_event *event);

@@ -1,0 +1,519 @@
+/* evpub: publishes events: from an argument, a file, or the lines of stdin.
+ *
+ * Streams are one loop around evb_bus_wait. The input is read in large pieces and only when all of the last piece has been
+ * taken by the publisher, so that nothing is read that the window has no room for. Batches leave when they are full, and
+ * whenever the input has nothing more at once. What the hub acknowledges comes back through on_stored, and only that
+ * is ever counted as stored.
+ * SIGINT and SIGTERM set a flag, wake the loop by a pipe and end the reading; a second one kills. alarm(2) ticks after the
+ * first, so that a call that blocks after the flag was looked at is interrupted too.
+ * Leaves to others: batches, the window, coming back after a lost hub (client), JSON (event/json.h). */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/opts.h"
+#include "base/paths.h"
+#include "base/units.h"
+#include "evbus.h"
+#include "event/json.h"
+#include "event/limits.h"
+
+enum {
+    READ_SIZE = 256 * 1024,
+    PRINT_SIZE = 64 * 1024,  /* -p: what is held back under load */
+    LINE_EXTRA = 1024 * 1024 /* a JSON line: its headers and names, beside the payload */
+};
+
+/* ---- options ---- */
+
+typedef struct {
+    evb_opts_standard standard;
+    evb_opt_list headers;
+    const char *url;
+    const char *file;
+    int64_t timeout_ns;
+    bool live, print, nul, whole, topics, json, verbose;
+} options;
+
+static const evb_opt ROWS[] = {
+    {'u', "url", EVB_OPT_STRING, offsetof(options, url), NULL, "URL", "the hub's address (also EVBUS_URL)", NULL},
+    {'H', "header", EVB_OPT_LIST, offsetof(options, headers), NULL, "NAME=VALUE", "a header of every event", NULL},
+    {'0', "null", EVB_OPT_FLAG, offsetof(options, nul), NULL, NULL, "events end with NUL, not newline", NULL},
+    {'s', "stdin", EVB_OPT_FLAG, offsetof(options, whole), NULL, NULL, "all of stdin is one event", NULL},
+    {'f', "file", EVB_OPT_STRING, offsetof(options, file), NULL, "FILE", "all of FILE is one event", "@file"},
+    {'T', "topics", EVB_OPT_FLAG, offsetof(options, topics), NULL, NULL, "each line is TOPIC<TAB>PAYLOAD", NULL},
+    {'J', "json", EVB_OPT_FLAG, offsetof(options, json), NULL, NULL, "each line is an object as of evsub -J", NULL},
+    {0, "live", EVB_OPT_FLAG, offsetof(options, live), NULL, NULL, "for who listens now; not stored", NULL},
+    {'p', "print", EVB_OPT_FLAG, offsetof(options, print), NULL, NULL, "print each stored event's seq", NULL},
+    {0, "timeout", EVB_OPT_DURATION, offsetof(options, timeout_ns), NULL, "SEC",
+     "how long to wait for the hub (5; 0: for ever)", NULL},
+    {'v', "verbose", EVB_OPT_FLAG, offsetof(options, verbose), NULL, NULL, "say how many events were stored", NULL},
+    EVB_OPTS_STANDARD(options, standard),
+};
+
+static const evb_opts OPTS = {
+    "evpub",
+    "[OPTION]... TOPIC [PAYLOAD]\n[OPTION]... -T | -J",
+    "Publishes PAYLOAD to TOPIC, or each line of stdin. Exits 0 only when every event is stored.",
+    ROWS,
+    sizeof ROWS / sizeof *ROWS,
+    NULL,
+};
+
+/* ---- the session ---- */
+
+typedef struct {
+    options opt;
+    const char *topic; /* NULL with -T and -J */
+    const char *payload;
+    evb_header headers[EVB_HEADER_COUNT_MAX];
+    evb_bus *bus;
+    evb_pub *pub;
+    evb_json *json;
+    evb_event event; /* what every event begins with */
+    evb_buf in;      /* what was read; taken up to `taken`, looked through up to `searched` */
+    size_t taken, searched;
+    size_t line_most; /* bytes that an input line may have; grows once, when the hub has been asked */
+    bool asked, ended;
+    uint64_t line; /* number of the line that is next */
+    evb_buf out;   /* -p: not yet written */
+    int out_errno; /* why nothing is written any more */
+    evb_error err;
+} session;
+
+static void say(const char *text) { fprintf(stderr, "evpub: %s\n", text); }
+
+/* ---- signals ---- */
+
+static volatile sig_atomic_t caught;
+static int wake[2] = {-1, -1};
+
+static void on_signal(int sig) {
+    int keep = errno;
+    caught = sig;
+    if (write(wake[1], "", 1) < 0) /* full: it wakes already */
+        errno = keep;
+    alarm(1);
+    errno = keep;
+}
+
+static void on_alarm(int sig) {
+    (void)sig;
+    alarm(1);
+}
+
+static void catch_signals(void) {
+    struct sigaction once = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND}, tick = {.sa_handler = on_alarm};
+    if (pipe2(wake, O_CLOEXEC | O_NONBLOCK) < 0)
+        return;
+    sigaction(SIGINT, &once, NULL);
+    sigaction(SIGTERM, &once, NULL);
+    sigaction(SIGALRM, &tick, NULL);
+}
+
+static void die_of(int sig) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, sig);
+    signal(sig, SIG_DFL);
+    raise(sig);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+    _exit(128 + sig);
+}
+
+/* ---- -p ---- */
+
+/* Writes what is printed so far. A reader that is gone, or a full disk, ends the printing and not the publishing. */
+static void flush_out(session *s) {
+    size_t done = 0;
+    while (done < s->out.size && !s->out_errno) {
+        ssize_t n = write(STDOUT_FILENO, s->out.data + done, s->out.size - done);
+        if (n >= 0)
+            done += (size_t)n;
+        else if (errno == EAGAIN)
+            poll(&(struct pollfd){STDOUT_FILENO, POLLOUT, 0}, 1, -1);
+        else if (errno != EINTR || caught)
+            s->out_errno = errno;
+    }
+    s->out.size = 0;
+}
+
+static void on_stored(void *context, uint64_t seq, uint64_t count) {
+    session *s = context;
+    for (uint64_t i = 0; i < count && !s->out_errno; i++) {
+        if (!evb_buf_reserve(&s->out, 24)) {
+            s->out_errno = ENOMEM;
+            return;
+        }
+        s->out.size += evb_number_text(seq + i, (char *)s->out.data + s->out.size);
+        s->out.data[s->out.size++] = '\n';
+        if (s->out.size >= PRINT_SIZE)
+            flush_out(s);
+    }
+}
+
+/* ---- lines to events ---- */
+
+static int add_topic_line(session *s, const char *text, size_t size) {
+    const char *tab = memchr(text, '\t', size);
+    if (!tab)
+        return evb_fail(&s->err, EVB_EDATA, "no TAB follows a topic");
+    s->event.topic = text;
+    s->event.topic_size = (size_t)(tab - text);
+    s->event.payload = tab + 1;
+    s->event.size = size - s->event.topic_size - 1;
+    return evb_pub_add(s->pub, &s->event, &s->err);
+}
+
+static int add_json_line(session *s, const char *text, size_t size) {
+    int rc = evb_json_read(s->json, text, size, &s->event, &s->err);
+    return rc ? rc : evb_pub_add(s->pub, &s->event, &s->err);
+}
+
+static int add_line(session *s, const char *text, size_t size) {
+    if (s->opt.topics)
+        return add_topic_line(s, text, size);
+    if (s->opt.json)
+        return add_json_line(s, text, size);
+    s->event.payload = text;
+    s->event.size = size;
+    return evb_pub_add(s->pub, &s->event, &s->err);
+}
+
+/* Puts the number of the line before a fault of its data; not before one that the hub found in an earlier batch, which
+ * is final for the publisher. */
+static int fail_line(session *s, int rc) {
+    evb_error why = s->err;
+    if (rc == EVB_EDATA && evb_pub_send(s->pub, NULL) == 0)
+        evb_fail(&s->err, rc, "%s %llu: %.400s", s->opt.nul ? "event" : "line", (unsigned long long)s->line,
+                 why.text);
+    return rc;
+}
+
+/* Hands every whole line of the input to the publisher, and at the end the rest. 0; EVB_EAGAIN when the window is full;
+ * or what is wrong. */
+static int take_lines(session *s) {
+    int end = s->opt.nul ? '\0' : '\n', rc = 0;
+    const char *data = (const char *)s->in.data;
+    while (s->taken < s->in.size) {
+        const char *stop = memchr(data + s->searched, end, s->in.size - s->searched);
+        if (!stop && !s->ended) {
+            s->searched = s->in.size;
+            return 0;
+        }
+        size_t next = stop ? (size_t)(stop - data) : s->in.size;
+        if ((rc = add_line(s, data + s->taken, next - s->taken))) {
+            s->searched = next;
+            return rc == EVB_EAGAIN ? rc : fail_line(s, rc);
+        }
+        s->taken = s->searched = next + (stop != NULL);
+        s->line++;
+    }
+    return 0;
+}
+
+/* ---- reading ---- */
+
+/* Asks the hub, once, how long a payload may be, and derives from it what a line may be. */
+static int ask_limit(session *s) {
+    evb_status status;
+    if (s->asked)
+        return 0;
+    int rc = evb_bus_status(s->bus, &status, &s->err);
+    if (rc)
+        return rc;
+    size_t most = status.max_payload < EVB_PAYLOAD_MOST ? (size_t)status.max_payload : EVB_PAYLOAD_MOST;
+    s->line_most = s->opt.json ? 6 * most + LINE_EXTRA : s->opt.topics ? most + EVB_TOPIC_MAX + 1 : most;
+    s->asked = true;
+    return 0;
+}
+
+/* Makes room for a read: moves the unfinished line to the front, and refuses to hold one that is too long. */
+static int make_room(session *s) {
+    evb_buf_drop(&s->in, s->taken);
+    s->searched -= s->taken;
+    s->taken = 0;
+    if (s->in.size > s->line_most) {
+        int rc = ask_limit(s);
+        if (rc)
+            return rc;
+        if (s->in.size > s->line_most)
+            return evb_fail(&s->err, EVB_EDATA, "longer than the hub's limit (evbusd --max-payload)");
+    }
+    size_t room = s->in.size < READ_SIZE ? READ_SIZE : s->in.size;
+    return evb_buf_reserve(&s->in, room) ? 0 : evb_fail(&s->err, EVB_ENOMEM, "out of memory");
+}
+
+/* Reads once. What was read before an end or an error is kept. */
+static int read_some(session *s, int fd, const char *name) {
+    int rc = make_room(s);
+    if (rc)
+        return rc;
+    ssize_t n = read(fd, s->in.data + s->in.size, s->in.capacity - s->in.size);
+    if (n > 0)
+        s->in.size += (size_t)n;
+    else if (n == 0)
+        s->ended = true;
+    else if (errno != EINTR && errno != EAGAIN)
+        return evb_fail_errno(&s->err, EVB_EIO, errno, "%.200s", name);
+    return 0;
+}
+
+/* ---- the stream ---- */
+
+/* Waits for the hub, or also for input. 1 when there is input, 0, or an error. */
+static int wait_for(session *s, bool input, int64_t timeout_ns) {
+    struct pollfd fds[2] = {{wake[0], POLLIN, 0}, {STDIN_FILENO, POLLIN, 0}};
+    int rc = evb_bus_wait(s->bus, fds, input ? 2 : 1, timeout_ns, &s->err);
+    return rc < 0 ? rc : fds[1].revents != 0;
+}
+
+/* Waits for input; whatever has been added leaves first if there is none at once. */
+static int wait_for_input(session *s) {
+    int rc = wait_for(s, true, 0);
+    if (rc || caught)
+        return rc;
+    if ((rc = evb_pub_send(s->pub, &s->err)))
+        return rc;
+    flush_out(s);
+    return wait_for(s, true, -1);
+}
+
+static int stream_step(session *s) {
+    int rc = take_lines(s);
+    if (rc == EVB_EAGAIN) {
+        flush_out(s);
+        return wait_for(s, false, -1);
+    }
+    if (rc || s->ended)
+        return rc;
+    rc = wait_for_input(s);
+    return rc > 0 ? fail_line(s, read_some(s, STDIN_FILENO, "stdin")) : rc;
+}
+
+static bool all_taken(const session *s) { return s->ended && s->taken == s->in.size; }
+
+/* After a signal: hands on the whole lines that were read and waits, so long, for all to be stored. */
+static int finish_caught(session *s) {
+    int64_t left = s->opt.timeout_ns ? s->opt.timeout_ns : 5 * EVB_SECOND_NS;
+    int64_t deadline = evb_clock_monotonic_ns() + left;
+    int rc = take_lines(s);
+    while ((!rc || rc == EVB_EAGAIN) && left > 0) {
+        if (!rc && ((rc = evb_pub_send(s->pub, &s->err)) || !evb_pub_pending(s->pub)))
+            return rc;
+        if ((rc = evb_bus_wait(s->bus, NULL, 0, left, &s->err)) >= 0)
+            rc = take_lines(s);
+        left = deadline - evb_clock_monotonic_ns();
+    }
+    return rc;
+}
+
+/* Publishes lines until there are no more or a signal comes, then waits for what was added. After bad data, what came
+ * before is stored all the same; the first error is the one that counts. */
+static int run_stream(session *s) {
+    int rc = 0;
+    s->line = 1;
+    s->line_most = EVB_PAYLOAD_ASK;
+    catch_signals();
+    while (!rc && !caught && !all_taken(s))
+        rc = stream_step(s);
+    if (rc && rc != EVB_EDATA && rc != EVB_EIO)
+        return rc;
+    if (caught)
+        return finish_caught(s);
+    evb_error first = s->err;
+    int late = evb_pub_drain(s->pub, &s->err);
+    if (rc)
+        s->err = first;
+    return rc ? rc : late;
+}
+
+/* ---- one event ---- */
+
+/* Reads all of fd, up to the hub's limit. */
+static int read_whole(session *s, int fd, const char *name) {
+    int rc = 0;
+    s->line_most = EVB_PAYLOAD_ASK;
+    s->line = 1;
+    while (!rc && !s->ended)
+        rc = read_some(s, fd, name);
+    return rc;
+}
+
+static int read_input(session *s) {
+    const char *name = s->opt.file ? s->opt.file : "stdin";
+    int fd = s->opt.file ? open(s->opt.file, O_RDONLY | O_CLOEXEC) : STDIN_FILENO;
+    if (fd < 0)
+        return evb_fail_errno(&s->err, errno == EACCES ? EVB_EPERM : EVB_EDATA, errno, "%.200s", name);
+    int rc = read_whole(s, fd, name);
+    s->event.payload = s->in.data;
+    s->event.size = s->in.size;
+    return rc;
+}
+
+static int run_one(session *s) {
+    int rc = s->payload ? 0 : read_input(s);
+    while (!rc && (rc = evb_pub_add(s->pub, &s->event, &s->err)) == EVB_EAGAIN)
+        rc = evb_bus_wait(s->bus, NULL, 0, -1, &s->err) < 0 ? EVB_EIO : 0;
+    return rc ? rc : evb_pub_drain(s->pub, &s->err);
+}
+
+/* ---- parse, open, close ---- */
+
+static int set_headers(session *s) {
+    const evb_opt_list *list = &s->opt.headers;
+    if (list->count > EVB_HEADER_COUNT_MAX)
+        return evb_fail(&s->err, EVB_EINVAL, "--header: more than %d of them", EVB_HEADER_COUNT_MAX);
+    for (size_t i = 0; i < list->count; i++) {
+        const char *text = list->items[i], *equals = strchr(text, '=');
+        if (!equals || equals == text)
+            return evb_fail(&s->err, EVB_EINVAL, "--header: '%.100s': not NAME=VALUE", text);
+        size_t n = (size_t)(equals - text);
+        for (size_t k = 0; k < i; k++)
+            if (s->headers[k].name_size == n && memcmp(s->headers[k].name, text, n) == 0)
+                return evb_fail(&s->err, EVB_EINVAL, "--header: %.*s: given twice", (int)n, text);
+        s->headers[i] = (evb_header){text, n, equals + 1, strlen(equals + 1)};
+    }
+    s->event.headers = s->headers;
+    s->event.header_count = list->count;
+    return 0;
+}
+
+/* NULL, or what does not go together. */
+static const char *conflict(const options *o, int operands) {
+    bool lines = o->topics || o->json, one = o->whole || o->file;
+    if (o->topics && o->json)
+        return "-T and -J do not go together";
+    if (lines && operands)
+        return "with -T and -J the topic stands in each line: no TOPIC, no PAYLOAD";
+    if (one && (lines || o->nul))
+        return "-s and -f make one event of all: not with -0, -T, -J";
+    if (o->whole && o->file)
+        return "-s and -f do not go together";
+    if (o->json && o->headers.count)
+        return "-H does not go with -J, whose lines have headers of their own";
+    if (o->live && o->print)
+        return "--live and -p do not go together: a live event has no seq";
+    if (operands > 1 && (one || o->nul))
+        return "with PAYLOAD nothing is read: no -0, -s, -f";
+    if (operands > 2)
+        return "more than TOPIC and PAYLOAD; try 'evpub --help'";
+    return operands || lines ? NULL : "TOPIC is missing; try 'evpub --help'";
+}
+
+static int set_operands(session *s, int count, char **operands) {
+    const char *wrong = conflict(&s->opt, count);
+    if (wrong)
+        return evb_fail(&s->err, EVB_EINVAL, "%s", wrong);
+    if (!count)
+        return 0;
+    s->topic = s->event.topic = operands[0];
+    s->event.topic_size = strlen(operands[0]);
+    s->payload = operands[1];
+    s->event.payload = s->payload;
+    s->event.size = s->payload ? strlen(s->payload) : 0;
+    return evb_topic_check(s->event.topic, s->event.topic_size, &s->err);
+}
+
+static int print_answer(session *s, bool *asked) {
+    int rc = evb_opts_answer(&OPTS, &s->opt.standard, &s->out, asked, &s->err);
+    if (rc || !*asked)
+        return rc;
+    flush_out(s);
+    bool failed = s->out_errno && s->out_errno != EPIPE;
+    return failed ? evb_fail_errno(&s->err, EVB_EIO, s->out_errno, "stdout") : 0;
+}
+
+static int parse(session *s, int argc, char **argv, bool *asked) {
+    int first;
+    s->opt.timeout_ns = 5 * EVB_SECOND_NS;
+    int rc = evb_opts_parse(&OPTS, &s->opt, argc, argv, &first, &s->err);
+    if (!rc)
+        rc = print_answer(s, asked);
+    if (rc || *asked)
+        return rc;
+    rc = set_operands(s, argc - first, argv + first);
+    return rc ? rc : set_headers(s);
+}
+
+static int open_bus(session *s) {
+    const evb_environment env = {getenv("EVBUS_URL"), getenv("XDG_RUNTIME_DIR"), getenv("XDG_STATE_HOME"),
+                                 getenv("HOME"), getuid()};
+    const evb_pub_options how = {s->opt.print ? on_stored : NULL, s, s->opt.live};
+    char *url = s->opt.url ? strdup(s->opt.url) : evb_paths_url(&env, &s->err);
+    if (url)
+        s->bus = evb_bus_new(url, s->opt.timeout_ns ? s->opt.timeout_ns : -1, &s->err);
+    free(url);
+    if (s->bus)
+        s->pub = evb_pub_new(s->bus, &how, &s->err);
+    if (s->opt.json && !(s->json = evb_json_new()))
+        return evb_fail(&s->err, EVB_ENOMEM, "out of memory");
+    return s->pub ? 0 : s->err.code;
+}
+
+static bool is_one(const session *s) { return s->payload || s->opt.whole || s->opt.file; }
+
+/* Says what became of the events: of one that failed only what is in doubt, of a stream the count. */
+static void report_events(const session *s, int rc) {
+    unsigned long long stored = evb_pub_stored(s->pub), pending = evb_pub_pending(s->pub);
+    if (rc && is_one(s)) {
+        fputs(rc == EVB_ETIMEDOUT ? "; it may or may not be stored" : "", stderr);
+        return;
+    }
+    const char *what = s->opt.live ? "sent" : "stored";
+    fprintf(stderr, "%s%llu event%s %s", rc || caught ? "; " : "", stored, stored == 1 ? "" : "s", what);
+    if (pending)
+        fprintf(stderr, ", %llu more may or may not be", pending);
+}
+
+/* Says how it went, if there is anything to say. */
+static void report(const session *s, int rc) {
+    if (!rc && !caught && !s->opt.verbose)
+        return;
+    fprintf(stderr, "evpub: %s%s", s->topic ? s->topic : "", s->topic ? ": " : "");
+    if (rc || caught)
+        fputs(caught ? strsignal(caught) : s->err.text, stderr);
+    report_events(s, rc);
+    fputc('\n', stderr);
+}
+
+static int run(session *s) {
+    int rc = is_one(s) ? run_one(s) : run_stream(s);
+    flush_out(s);
+    report(s, rc);
+    if (!rc && s->out_errno && s->out_errno != EPIPE && !caught) {
+        rc = EVB_EIO;
+        fprintf(stderr, "evpub: stdout: %s\n", strerror(s->out_errno));
+    }
+    return rc;
+}
+
+/* Puts something that fails in the place of a standard descriptor that is closed, so that no socket gets its number. */
+static void hold_descriptors(void) {
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0)
+            open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}
+
+int main(int argc, char **argv) {
+    static session s;
+    bool asked = false;
+    hold_descriptors();
+    signal(SIGPIPE, SIG_IGN);
+    int rc = parse(&s, argc, argv, &asked);
+    if (!rc && !asked)
+        rc = open_bus(&s);
+    if (rc)
+        say(s.err.text);
+    else if (!asked)
+        rc = run(&s);
+    if (caught)
+        die_of(caught);
+    _exit(evb_err_exit(rc)); /* what is acknowledged is stored: nothing to take down */
+}

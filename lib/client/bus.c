@@ -1,0 +1,379 @@
+/* bus.c: calls to the hub and their answers, over connections that come and go.
+ *
+ * Invariants: calls are answered in the order in which they were made; a call stays in the list until its answer is
+ * there or the hub has been silent for the timeout, and after each new connection all of the list is sent again, in
+ * order (publishing is idempotent, the other requests only look). Nobody else reads the requests' channel.
+ * Leaves to others: what the answers mean (publisher.c, subscription.c, locate.c), sockets (net/link.c). */
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "client/client_private.h"
+
+static const int64_t TIMEOUT_DEFAULT_NS = 5 * EVB_SECOND_NS;
+static const int64_t BACKOFF_LEAST_NS = 10 * EVB_MILLISECOND_NS;
+static const int64_t BACKOFF_MOST_NS = 250 * EVB_MILLISECOND_NS;
+
+evb_bus *evb_bus_new(const char *url, int64_t timeout_ns, evb_error *err) {
+    evb_bus *self = calloc(1, sizeof *self);
+    if (!self) {
+        evb_fail(err, EVB_ENOMEM, "bus: out of memory");
+        return NULL;
+    }
+    self->timeout_ns = timeout_ns ? timeout_ns : TIMEOUT_DEFAULT_NS;
+    self->link = evb_link_new(url, err);
+    self->requests = self->link ? evb_channel_new(self->link, EVB_CHANNEL_REQUESTS) : NULL;
+    if (self->link && !self->requests)
+        evb_fail(err, EVB_ENOMEM, "bus: out of memory");
+    if (!self->requests)
+        evb_bus_destroy(&self);
+    return self;
+}
+
+/* ---- calls ---- */
+
+evb_frame *evb_frame_new(void) {
+    evb_frame *self = calloc(1, sizeof *self);
+    if (self)
+        atomic_init(&self->uses, 1);
+    return self;
+}
+
+void evb_frame_release(evb_frame *self) {
+    if (!self || atomic_fetch_sub(&self->uses, 1) != 1)
+        return;
+    evb_buf_free(&self->buf);
+    free(self);
+}
+
+static void release_sent(void *data, void *hint) {
+    (void)data;
+    evb_frame_release(hint);
+}
+
+static void destroy_call(evb_call *call) {
+    evb_buf_free(&call->head);
+    evb_frame_release(call->frame);
+    free(call);
+}
+
+evb_call *evb_call_new(evb_bus *bus, const char *op, uint32_t args, msgpack_packer *packer, evb_done_fn *done,
+                       void *context) {
+    evb_call *call = calloc(1, sizeof *call);
+    if (!call)
+        return NULL;
+    call->id = ++bus->next_id;
+    call->done = done;
+    call->context = context;
+    evb_mp_packer(packer, &call->head);
+    if (msgpack_pack_array(packer, args + 2) || evb_mp_pack_str(packer, op, strlen(op)) ||
+        msgpack_pack_uint64(packer, call->id)) {
+        destroy_call(call);
+        return NULL;
+    }
+    return call;
+}
+
+static void transmit(evb_bus *bus, evb_call *call) {
+    evb_frame *frame = call->frame;
+    if (frame)
+        atomic_fetch_add(&frame->uses, 1);
+    evb_channel_send(bus->requests, call->head.data, call->head.size, frame ? frame->buf.data : NULL,
+                     frame ? frame->buf.size : 0, release_sent, frame);
+}
+
+static void connect_requests(evb_bus *bus) {
+    bus->retry_ns = 0;
+    if (evb_channel_open(bus->requests, NULL))
+        return;
+    for (evb_call *call = bus->first; call; call = call->next)
+        transmit(bus, call);
+}
+
+void evb_call_send(evb_bus *bus, evb_call *call) {
+    if (!bus->first) {
+        bus->progress_ns = evb_clock_monotonic_ns();
+        bus->was_up = false;
+    }
+    *(bus->first ? &bus->last->next : &bus->first) = call;
+    bus->last = call;
+    if (evb_channel_look(bus->requests) == EVB_CHANNEL_DOWN)
+        evb_channel_close(bus->requests);
+    if (evb_channel_look(bus->requests) == EVB_CHANNEL_CLOSED) {
+        if (!bus->retry_ns)
+            connect_requests(bus);
+    } else {
+        transmit(bus, call);
+    }
+}
+
+static void ignore(void *context, evb_call *call, const evb_reply *reply) {
+    (void)context;
+    (void)call;
+    (void)reply;
+}
+
+void evb_call_forget(evb_bus *bus, const void *context) {
+    for (evb_call *call = bus->first; call; call = call->next)
+        if (call->context == context)
+            call->done = ignore;
+}
+
+static void finish_first(evb_bus *bus, const evb_reply *reply) {
+    evb_call *call = bus->first;
+    bus->first = call->next;
+    call->done(call->context, call, reply);
+    destroy_call(call);
+}
+
+/* Ends every open call with an error. Those that their done functions begin are new, and stay. */
+static void fail_calls(evb_bus *bus, const evb_error *why) {
+    evb_reply reply = {.code = why->code, .text = why->text};
+    for (evb_call *end = bus->last; bus->first;) {
+        bool last = bus->first == end;
+        finish_first(bus, &reply);
+        if (last)
+            return;
+    }
+}
+
+/* ---- answers ---- */
+
+static int code_of(const char *word, size_t size) {
+    static const struct {
+        const char *word;
+        int code;
+    } CODES[] = {{"data", EVB_EDATA}, {"store", EVB_ESTORE},      {"perm", EVB_EPERM},
+                 {"gone", EVB_EGONE}, {"damaged", EVB_EDAMAGED}, {"usage", EVB_EINVAL}};
+    for (size_t i = 0; i < sizeof CODES / sizeof *CODES; i++)
+        if (strlen(CODES[i].word) == size && memcmp(CODES[i].word, word, size) == 0)
+            return CODES[i].code;
+    return EVB_ESTORE;
+}
+
+/* Takes a reply's head apart; false: it is not what a hub of this protocol says. */
+static bool read_head(const evb_message *head, uint64_t *id, evb_reply *reply, char *text, size_t text_size) {
+    evb_mp mp = {head->data, head->data + head->size};
+    uint32_t count;
+    const char *word, *why;
+    size_t size;
+    if (!evb_mp_array(&mp, &count) || count < 2 || !evb_mp_str(&mp, &word, &size) || !evb_mp_uint(&mp, id))
+        return false;
+    *reply = (evb_reply){.results = mp};
+    if (size == 2 && memcmp(word, "ok", 2) == 0)
+        return true;
+    if (size != 5 || memcmp(word, "error", 5) != 0 || !evb_mp_str(&mp, &word, &size))
+        return false;
+    reply->code = code_of(word, size);
+    if (!evb_mp_str(&mp, &why, &size))
+        return false;
+    size = size < text_size ? size : text_size - 1;
+    memcpy(text, why, size);
+    text[size] = 0;
+    reply->text = text;
+    return true;
+}
+
+static bool take_reply(evb_bus *bus) {
+    evb_message head, body;
+    evb_reply reply;
+    uint64_t id;
+    char text[400];
+    if (!evb_channel_receive(bus->requests, &head, &body))
+        return false;
+    bus->progress_ns = evb_clock_monotonic_ns();
+    if (!read_head(&head, &id, &reply, text, sizeof text)) {
+        evb_error why;
+        evb_fail(&why, EVB_ENOHUB, "what answers there does not speak evbus-protocol(7)");
+        fail_calls(bus, &why);
+    } else if (bus->first && bus->first->id == id) {
+        reply.body = &body;
+        finish_first(bus, &reply);
+    } /* else: an answer to what was sent before a reconnect and has been answered since */
+    evb_message_free(&head);
+    evb_message_free(&body);
+    return true;
+}
+
+/* ---- connections and time ---- */
+
+int64_t evb_bus_backoff(int64_t *backoff_ns) {
+    *backoff_ns = *backoff_ns ? *backoff_ns * 2 : BACKOFF_LEAST_NS;
+    if (*backoff_ns > BACKOFF_MOST_NS)
+        *backoff_ns = BACKOFF_MOST_NS;
+    return *backoff_ns;
+}
+
+/* The connection is gone: is there any use in another? */
+static void lose_requests(evb_bus *bus, int64_t now) {
+    evb_error why;
+    bool hopeless = false;
+    evb_channel_close(bus->requests);
+    if (!bus->first)
+        return;
+    int code = evb_link_explain(bus->link, &hopeless, &why);
+    if (hopeless && (!bus->was_up || code == EVB_EPERM))
+        fail_calls(bus, &why);
+    else
+        bus->retry_ns = now + evb_bus_backoff(&bus->backoff_ns);
+}
+
+static void look_at_connection(evb_bus *bus, int64_t now) {
+    switch (evb_channel_look(bus->requests)) {
+    case EVB_CHANNEL_UP:
+        bus->was_up = true;
+        bus->backoff_ns = 0;
+        break;
+    case EVB_CHANNEL_DOWN: lose_requests(bus, now); break;
+    case EVB_CHANNEL_CLOSED:
+        if (bus->first && now >= bus->retry_ns)
+            connect_requests(bus);
+        break;
+    case EVB_CHANNEL_CONNECTING: break;
+    }
+}
+
+/* The hub owes an answer for longer than the timeout. */
+static void give_up(evb_bus *bus) {
+    evb_error why;
+    bool hopeless;
+    if (evb_channel_look(bus->requests) != EVB_CHANNEL_UP)
+        evb_link_explain(bus->link, &hopeless, &why);
+    else
+        evb_fail(&why, EVB_ETIMEDOUT, "the hub did not answer for %.3g s", (double)bus->timeout_ns / 1e9);
+    fail_calls(bus, &why);
+}
+
+static int64_t patience_ends(const evb_bus *bus) {
+    return bus->first && bus->timeout_ns >= 0 ? bus->progress_ns + bus->timeout_ns : INT64_MAX;
+}
+
+bool evb_bus_step(evb_bus *bus) {
+    bool progress = false;
+    while (take_reply(bus))
+        progress = true;
+    int64_t now = evb_clock_monotonic_ns();
+    look_at_connection(bus, now);
+    if (now >= patience_ends(bus)) {
+        give_up(bus);
+        progress = true;
+    }
+    for (evb_driven *d = bus->driven; d; d = d->next)
+        d->step(d->context);
+    return progress;
+}
+
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+static int64_t next_deadline(const evb_bus *bus) {
+    int64_t at = patience_ends(bus);
+    if (bus->first && bus->retry_ns)
+        at = least(at, bus->retry_ns);
+    for (evb_driven *d = bus->driven; d; d = d->next)
+        at = d->ready(d->context) ? 0 : least(at, d->deadline(d->context));
+    return at;
+}
+
+int evb_bus_wait(evb_bus *bus, struct pollfd *fds, size_t count, int64_t timeout_ns, evb_error *err) {
+    bool progress = evb_bus_step(bus);
+    int64_t at = progress ? 0 : next_deadline(bus), now = evb_clock_monotonic_ns();
+    int64_t wait = at == INT64_MAX ? -1 : at > now ? at - now : 0;
+    if (timeout_ns >= 0 && (wait < 0 || timeout_ns < wait))
+        wait = timeout_ns;
+    int ready = evb_link_wait(bus->link, fds, count, wait, err);
+    if (ready >= 0)
+        evb_bus_step(bus);
+    return ready;
+}
+
+void evb_bus_drive(evb_bus *bus, evb_driven *driven) {
+    driven->next = bus->driven;
+    bus->driven = driven;
+}
+
+void evb_bus_undrive(evb_bus *bus, evb_driven *driven) {
+    evb_driven **at = &bus->driven;
+    while (*at && *at != driven)
+        at = &(*at)->next;
+    if (*at)
+        *at = driven->next;
+}
+
+int evb_bus_until(evb_bus *bus, const bool *done, evb_error *err) {
+    while (!*done)
+        if (evb_bus_wait(bus, NULL, 0, -1, err) < 0)
+            return EVB_EIO;
+    return 0;
+}
+
+void evb_bus_destroy(evb_bus **self) {
+    evb_bus *bus = *self;
+    if (!bus)
+        return;
+    evb_pub_destroy(&bus->own);
+    for (evb_call *call = bus->first, *next; call; call = next) {
+        next = call->next;
+        destroy_call(call);
+    }
+    evb_channel_destroy(&bus->requests);
+    evb_link_destroy(&bus->link);
+    free(bus);
+    *self = NULL;
+}
+
+/* ---- status ---- */
+
+typedef struct {
+    evb_status *out;
+    bool done;
+    int code;
+    evb_error *err;
+} status_wait;
+
+static void read_status(evb_mp mp, evb_status *out) {
+    uint32_t rows;
+    const char *name;
+    size_t size;
+    uint64_t value;
+    *out = (evb_status){0};
+    if (!evb_mp_map(&mp, &rows))
+        return;
+    while (rows-- && evb_mp_str(&mp, &name, &size)) {
+        if (!evb_mp_uint(&mp, &value)) {
+            if (!evb_mp_skip(&mp))
+                return;
+            continue;
+        }
+#define ROW(text, field) \
+    if (size == sizeof text - 1 && memcmp(name, text, size) == 0) \
+    out->field = (__typeof__(out->field))value
+        ROW("first", first);
+        ROW("head", head);
+        ROW("max_payload", max_payload);
+        ROW("pid", pid);
+        ROW("time", time_ns);
+#undef ROW
+    }
+}
+
+static void status_done(void *context, evb_call *call, const evb_reply *reply) {
+    status_wait *w = context;
+    (void)call;
+    w->done = true;
+    w->code = reply->code ? evb_fail(w->err, reply->code, "%s", reply->text) : 0;
+    if (!reply->code)
+        read_status(reply->results, w->out);
+}
+
+int evb_bus_status(evb_bus *bus, evb_status *out, evb_error *err) {
+    status_wait w = {.out = out, .err = err};
+    msgpack_packer packer;
+    evb_call *call = evb_call_new(bus, "status", 0, &packer, status_done, &w);
+    if (!call)
+        return evb_fail(err, EVB_ENOMEM, "bus: out of memory");
+    evb_call_send(bus, call);
+    int rc = evb_bus_until(bus, &w.done, err);
+    if (!w.done)
+        evb_call_forget(bus, &w);
+    return rc ? rc : w.code;
+}

@@ -1,0 +1,89 @@
+/* client_private.h: the bus as its publishers and subscriptions see it: calls to the hub, and who is to be driven. */
+#ifndef EVB_CLIENT_PRIVATE_H
+#define EVB_CLIENT_PRIVATE_H
+
+#include <stdatomic.h>
+
+#include "base/buf.h"
+#include "event/limits.h"
+#include "event/mp.h"
+#include "evbus.h"
+#include "net/link.h"
+
+/* A call's body, which libzmq's thread may still be sending when the call is over. */
+typedef struct {
+    atomic_uint uses;
+    evb_buf buf;
+} evb_frame;
+
+evb_frame *evb_frame_new(void);
+void evb_frame_release(evb_frame *self);
+
+/* What the hub answered: code is 0 and results stand behind op and id, with the body's bytes; or an evb_err and why. */
+typedef struct {
+    int code;
+    const char *text;
+    evb_mp results;
+    evb_message *body; /* the taker may keep it: it then zeroes this */
+} evb_reply;
+
+typedef struct evb_call evb_call;
+typedef void evb_done_fn(void *context, evb_call *call, const evb_reply *reply);
+
+/* A request that the hub owes an answer to. Sent again, with the same bytes, after each new connection. */
+struct evb_call {
+    evb_call *next;
+    uint64_t id;
+    evb_buf head;
+    evb_frame *frame; /* or NULL */
+    evb_done_fn *done;
+    void *context;
+};
+
+/* Something driven by the bus: a subscription with its feed. */
+typedef struct evb_driven evb_driven;
+struct evb_driven {
+    evb_driven *next;
+    void (*step)(void *context);           /* takes in what has happened; starts what is due */
+    int64_t (*deadline)(const void *context); /* monotonic; INT64_MAX: none */
+    bool (*ready)(const void *context);    /* whether it has something for its user */
+    void *context;
+};
+
+struct evb_bus {
+    evb_link *link;
+    evb_channel *requests;
+    int64_t timeout_ns; /* below 0: none */
+    uint64_t next_id;
+    evb_call *first, *last; /* in the order in which they were made, which is that of the replies */
+    int64_t progress_ns;    /* monotonic: when the hub last answered, or began to owe an answer */
+    int64_t retry_ns;       /* monotonic: when to connect again, while the channel is down */
+    int64_t backoff_ns;
+    bool was_up;            /* since the calls that are open began */
+    evb_driven *driven;
+    evb_pub *own; /* of evb_publish */
+};
+
+/* Begins a call: op, id and `args` arguments, which the caller packs with *packer. NULL: out of memory. */
+evb_call *evb_call_new(evb_bus *bus, const char *op, uint32_t args, msgpack_packer *packer, evb_done_fn *done,
+                       void *context);
+
+/* Sends it. The bus owns it from then on; done is called once, unless the call is forgotten first. */
+void evb_call_send(evb_bus *bus, evb_call *call);
+
+/* Lets go of every call of this context: done is not called any more. */
+void evb_call_forget(evb_bus *bus, const void *context);
+
+/* Drives everything as far as it goes without waiting. True when something was taken in. */
+bool evb_bus_step(evb_bus *bus);
+
+/* The next pause before connecting again: 10 ms, doubling up to 250 ms. */
+int64_t evb_bus_backoff(int64_t *backoff_ns);
+
+void evb_bus_drive(evb_bus *bus, evb_driven *driven);
+void evb_bus_undrive(evb_bus *bus, evb_driven *driven);
+
+/* Blocks until *done or the call fails; used with a context whose done function sets it. */
+int evb_bus_until(evb_bus *bus, const bool *done, evb_error *err);
+
+#endif

@@ -1,0 +1,299 @@
+/* publisher.c: events into batches, batches into frames, frames to the hub within a window, in order.
+ *
+ * Invariants: the frames in flight and then the open one hold the events in the order in which they were added;
+ * a frame's bytes never change once it was sent, since it may be sent again; at most WINDOW_FRAMES and, beyond the
+ * first, WINDOW_BYTES are in flight. An event that is refused leaves no trace.
+ * How long a batch waits for company: not at all while fewer than EAGER_FRAMES are in flight; else for the next
+ * acknowledgement (the idea is Nagle's, RFC 896).
+ * Leaves to others: sending again after a lost connection (bus.c). */
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include "base/error.h"
+#include "client/client_private.h"
+#include "event/record.h"
+#include "event/topic.h"
+
+enum { WINDOW_FRAMES = 64, WINDOW_BYTES = 4 * 1024 * 1024, EAGER_FRAMES = 4, HEADER_NAME_MAX = 255 };
+
+struct evb_pub {
+    evb_bus *bus;
+    evb_pub_options options;
+    uint8_t producer[EVB_PRODUCER_SIZE];
+    uint64_t batches; /* begun so far: the number of the open one */
+    uint64_t acked;   /* number of the last acknowledged batch */
+    evb_frame *open;  /* the frame being filled; NULL: none */
+    size_t record;    /* where its last record begins */
+    uint64_t added, stored; /* events */
+    size_t flying, flying_bytes;
+    bool wanted;          /* evb_pub_send was called for the open frame */
+    uint64_t max_payload; /* the hub's; 0: not asked yet */
+    evb_error failed;     /* final, once code is set */
+};
+
+evb_pub *evb_pub_new(evb_bus *bus, const evb_pub_options *options, evb_error *err) {
+    evb_pub *self = calloc(1, sizeof *self);
+    if (!self || getrandom(self->producer, sizeof self->producer, 0) != sizeof self->producer) {
+        free(self);
+        evb_fail(err, EVB_ENOMEM, "publisher: out of memory");
+        return NULL;
+    }
+    self->bus = bus;
+    if (options)
+        self->options = *options;
+    return self;
+}
+
+void evb_pub_destroy(evb_pub **self) {
+    if (!*self)
+        return;
+    evb_call_forget((*self)->bus, *self);
+    evb_frame_release((*self)->open);
+    free(*self);
+    *self = NULL;
+}
+
+static int failure(const evb_pub *self, evb_error *err) {
+    return self->failed.code ? evb_fail(err, self->failed.code, "%s", self->failed.text) : 0;
+}
+
+/* ---- answers ---- */
+
+/* How many events the frame's batches number..number + batches - 1 have. */
+static uint64_t count_events(const evb_buf *frame, uint64_t number, uint64_t batches) {
+    evb_record rec;
+    uint64_t events = 0;
+    for (size_t at = 0; at < frame->size; at += rec.size) {
+        if (evb_record_parse(frame->data + at, frame->size - at, &rec))
+            break;
+        if (rec.producer_seq >= number && rec.producer_seq - number < batches)
+            events += rec.count;
+    }
+    return events;
+}
+
+/* Reads the answer's runs, which must cover all that the frame holds, and reports them. */
+static bool take_runs(evb_pub *self, const evb_buf *frame, evb_mp mp, uint64_t *last) {
+    uint32_t runs, fields;
+    uint64_t number, batches, seq;
+    evb_record first;
+    if (!evb_mp_array(&mp, &runs) || evb_record_parse(frame->data, frame->size, &first))
+        return false;
+    for (*last = first.producer_seq - 1; runs--; *last += batches) {
+        if (!evb_mp_array(&mp, &fields) || fields < 3 || !evb_mp_uint(&mp, &number) ||
+            !evb_mp_uint(&mp, &batches) || !evb_mp_uint(&mp, &seq))
+            return false;
+        while (fields-- > 3)
+            if (!evb_mp_skip(&mp))
+                return false;
+        uint64_t events = count_events(frame, number, batches);
+        if (number != *last + 1 || !events)
+            return false;
+        self->stored += events;
+        if (self->options.stored)
+            self->options.stored(self->options.context, seq, events);
+    }
+    return count_events(frame, *last + 1, UINT64_MAX) == 0;
+}
+
+static int send_open(evb_pub *self);
+
+static void published(void *context, evb_call *call, const evb_reply *reply) {
+    evb_pub *self = context;
+    uint64_t last;
+    self->flying--;
+    self->flying_bytes -= call->frame->buf.size;
+    if (self->failed.code)
+        return;
+    if (reply->code)
+        evb_fail(&self->failed, reply->code, "%s", reply->text);
+    else if (!take_runs(self, &call->frame->buf, reply->results, &last))
+        evb_fail(&self->failed, EVB_ENOHUB, "the hub's answer does not speak evbus-protocol(7)");
+    else
+        self->acked = last;
+    if (!self->failed.code && self->wanted && self->flying < EAGER_FRAMES)
+        send_open(self);
+}
+
+/* ---- frames ---- */
+
+static bool window_open(const evb_pub *self) {
+    return !self->flying || (self->flying < WINDOW_FRAMES && self->flying_bytes < WINDOW_BYTES);
+}
+
+static int send_open(evb_pub *self) {
+    msgpack_packer packer;
+    if (!self->open)
+        return 0;
+    evb_call *call = evb_call_new(self->bus, "pub", 1, &packer, published, self);
+    if (!call || msgpack_pack_uint64(&packer, self->acked))
+        return evb_fail(&self->failed, EVB_ENOMEM, "publisher: out of memory");
+    call->frame = self->open;
+    self->open = NULL;
+    self->wanted = false;
+    self->flying++;
+    self->flying_bytes += call->frame->buf.size;
+    evb_call_send(self->bus, call);
+    return 0;
+}
+
+/* Makes sure that there is an open frame with room for `size` bytes: EVB_EAGAIN when the full one cannot leave yet. */
+static int make_room(evb_pub *self, size_t size) {
+    if (self->open && self->open->buf.size && self->open->buf.size + size > EVB_BATCH_SOFT) {
+        if (!window_open(self))
+            return EVB_EAGAIN;
+        int rc = send_open(self);
+        if (rc)
+            return rc;
+    }
+    if (self->open)
+        return 0;
+    self->open = evb_frame_new();
+    if (!self->open || !evb_buf_reserve(&self->open->buf, EVB_BATCH_SOFT)) {
+        evb_frame_release(self->open);
+        self->open = NULL;
+        return evb_fail(&self->failed, EVB_ENOMEM, "publisher: out of memory");
+    }
+    return 0;
+}
+
+/* Whether the open frame's last record is of this topic. */
+static bool same_topic(const evb_pub *self, const evb_event *event) {
+    return self->open && self->open->buf.size &&
+           evb_record_is_of(self->open->buf.data + self->record, event->topic, event->topic_size);
+}
+
+/* ---- what may be published ---- */
+
+static bool plain_text(const char *text, size_t size, bool name) {
+    for (size_t i = 0; i < size; i++)
+        if ((name && ((uint8_t)text[i] < 0x20 || text[i] == '=' || text[i] == 0x7f)))
+            return false;
+    return true;
+}
+
+/* The bytes that an event takes, headers included, or 0 and why not. */
+static int check_headers(const evb_event *event, size_t *size, evb_error *err) {
+    if (event->header_count > EVB_HEADER_COUNT_MAX)
+        return evb_fail(err, EVB_EDATA, "more than %d headers", EVB_HEADER_COUNT_MAX);
+    size_t bytes = 8;
+    for (size_t i = 0; i < event->header_count; i++) {
+        const evb_header *h = &event->headers[i];
+        if (!h->name_size || h->name_size > HEADER_NAME_MAX || !plain_text(h->name, h->name_size, true))
+            return evb_fail(err, EVB_EDATA, "header %zu: a name has 1 to %d bytes, no '=' and no control character",
+                            i + 1, HEADER_NAME_MAX);
+        bytes += h->name_size + h->value_size + 10;
+    }
+    if (bytes > EVB_HEADERS_MAX)
+        return evb_fail(err, EVB_EDATA, "headers of %zu bytes: over the limit of %d", bytes, EVB_HEADERS_MAX);
+    if (event->id && (!event->id_size || event->id_size >= EVB_ID_MAX || !plain_text(event->id, event->id_size, true)))
+        return evb_fail(err, EVB_EDATA, "an id has 1 to %d bytes, no '=' and no control character", EVB_ID_MAX - 1);
+    *size += bytes + event->id_size;
+    return 0;
+}
+
+/* Asks the hub for its limit before the first large payload. */
+static int check_payload(evb_pub *self, const evb_event *event, evb_error *err) {
+    if (event->size <= EVB_PAYLOAD_ASK)
+        return 0;
+    if (!self->max_payload) {
+        evb_status status;
+        int rc = evb_bus_status(self->bus, &status, &self->failed);
+        if (rc)
+            return failure(self, err);
+        self->max_payload = status.max_payload ? status.max_payload : EVB_PAYLOAD_DEFAULT;
+    }
+    if (event->size <= self->max_payload)
+        return 0;
+    return evb_fail(err, EVB_EDATA, "a payload of %zu bytes: over the hub's limit of %llu (evbusd --max-payload)",
+                    event->size, (unsigned long long)self->max_payload);
+}
+
+static int check_event(evb_pub *self, const evb_event *event, size_t *size, evb_error *err) {
+    *size = event->size + 5;
+    int rc = event->topic_size > EVB_TOPIC_MAX || !same_topic(self, event)
+                 ? evb_topic_check(event->topic, event->topic_size, err)
+                 : 0;
+    if (rc == 0 && (event->header_count || event->id))
+        rc = check_headers(event, size, err);
+    return rc ? rc : check_payload(self, event, err);
+}
+
+/* ---- the API ---- */
+
+static int add_checked(evb_pub *self, const evb_event *event) {
+    evb_buf *buf = &self->open->buf;
+    size_t before = buf->size;
+    bool begun = !same_topic(self, event);
+    if (begun) {
+        self->record = buf->size;
+        if (!evb_record_begin(buf, event->topic, event->topic_size, self->options.live ? EVB_FLAG_LIVE : 0,
+                              self->producer, self->batches + 1))
+            return EVB_ENOMEM;
+    }
+    if (!evb_record_add(buf, self->record, event)) {
+        buf->size = before;
+        return EVB_ENOMEM;
+    }
+    self->batches += begun;
+    self->added++;
+    return 0;
+}
+
+int evb_pub_add(evb_pub *self, const evb_event *event, evb_error *err) {
+    size_t size;
+    if (self->failed.code)
+        return failure(self, err);
+    int rc = check_event(self, event, &size, err);
+    if (rc)
+        return rc;
+    rc = make_room(self, size + EVB_RECORD_HEADER + event->topic_size + 1 + EVB_BATCH_HEADER);
+    if (rc == EVB_EAGAIN)
+        return evb_fail(err, EVB_EAGAIN, "publisher: the window is full");
+    if (rc == 0 && add_checked(self, event))
+        evb_fail(&self->failed, EVB_ENOMEM, "publisher: out of memory");
+    return failure(self, err);
+}
+
+int evb_pub_send(evb_pub *self, evb_error *err) {
+    if (self->failed.code)
+        return failure(self, err);
+    self->wanted = self->open != NULL;
+    if (self->wanted && self->flying < EAGER_FRAMES)
+        send_open(self);
+    return failure(self, err);
+}
+
+int evb_pub_drain(evb_pub *self, evb_error *err) {
+    while (!self->failed.code && evb_pub_pending(self)) {
+        if (self->open && window_open(self))
+            send_open(self);
+        else if (evb_bus_wait(self->bus, NULL, 0, -1, err) < 0)
+            return EVB_EIO;
+    }
+    return failure(self, err);
+}
+
+uint64_t evb_pub_pending(const evb_pub *self) { return self->added - self->stored; }
+
+uint64_t evb_pub_stored(const evb_pub *self) { return self->stored; }
+
+static void keep_seq(void *context, uint64_t seq, uint64_t count) {
+    (void)count;
+    *(uint64_t *)context = seq;
+}
+
+int evb_publish(evb_bus *bus, const evb_event *event, uint64_t *seq, evb_error *err) {
+    uint64_t stored = 0;
+    if (bus->own && bus->own->failed.code)
+        evb_pub_destroy(&bus->own);
+    if (!bus->own && !(bus->own = evb_pub_new(bus, NULL, err)))
+        return EVB_ENOMEM;
+    bus->own->options = (evb_pub_options){keep_seq, &stored, event->live};
+    int rc = evb_pub_add(bus->own, event, err);
+    rc = rc ? rc : evb_pub_drain(bus->own, err);
+    bus->own->options.stored = NULL;
+    if (seq)
+        *seq = stored;
+    return rc;
+}

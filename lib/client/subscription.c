@@ -1,0 +1,584 @@
+/* subscription.c: a reader's way: replay from the journal, then the feed, then whatever gaps the feed has.
+ *
+ * Invariants: `done` says that every matching event up to it was handed on or is known not to exist, and only grows;
+ * an event at or below it is never handed on. The feed is believed only after its welcome, and a frame only if nothing
+ * can be missing before it: `prev` proves a loss, `mark` raises a doubt (evbus-protocol(7)); either makes us fetch
+ * what lies between, with the frame held, before going on. So replay, seam, gap and reconnect are one mechanism.
+ * At most two pieces of a replay and one frame are in hand; the feed's queue is libzmq's, and bounded.
+ * Leaves to others: where to start (locate.c), requests and their timeout (bus.c). */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "client/subscription_private.h"
+
+enum { LIVE_TOPICS_MAX = 4096 };
+static const int64_t SILENCE_LEAST_NS = 3 * EVB_SECOND_NS;
+static const char BEAT[] = "$hub.beat"; /* with its NUL, which ends the topic on the wire */
+static const char WELCOME[] = "$hub.welcome.";
+static const char HUB_PREFIX[] = "$hub.";
+
+/* How many live events of a topic have come, for counting those that have not. */
+typedef struct {
+    uint64_t next; /* the version that should come */
+    size_t size;
+    char topic[];
+} live_mark;
+
+void evb_sub_set(evb_sub *self, sub_state state) { self->state = state; }
+
+static void say(evb_sub *self, evb_note note, uint64_t value) {
+    if (self->note)
+        self->note(self->note_context, note, value);
+}
+
+void evb_sub_fail(evb_sub *self, int code, const char *text) {
+    if (self->state == SUB_FAILED)
+        return;
+    evb_fail(&self->failed, code, "%s", text);
+    evb_sub_set(self, SUB_FAILED);
+}
+
+/* ---- fetching ---- */
+
+static void fetch_more(evb_sub *self);
+
+static void skip_gap(evb_sub *self) {
+    say(self, EVB_NOTE_GAP, self->hub_first > self->fetch_next ? self->hub_first - self->fetch_next : 0);
+    self->fetch_next = self->hub_first;
+    fetch_more(self);
+}
+
+/* Retention has removed what was asked for: go on from what is left, if that was wanted. */
+static void skip_gone(evb_sub *self, const char *text) {
+    if (self->state == SUB_PICK)
+        self->fetched_all = true;
+    else if (self->options.allow_gap || self->options.from == EVB_FROM_FIRST)
+        evb_sub_ask_status(self, skip_gap);
+    else
+        evb_sub_fail(self, EVB_EGONE, text);
+}
+
+static void take_piece(evb_sub *self, const evb_reply *reply, uint64_t next) {
+    bool second = self->piece.handle != NULL;
+    *(second ? &self->ready : &self->piece) = *reply->body;
+    *(second ? &self->ready_next : &self->piece_next) = next;
+    if (!second)
+        self->piece_at = 0;
+    *reply->body = (evb_message){0};
+}
+
+static void fetched(void *context, evb_call *call, const evb_reply *reply) {
+    evb_sub *self = context;
+    evb_mp mp = reply->results;
+    uint64_t next, head, first;
+    (void)call;
+    self->fetching = false;
+    if (reply->code == EVB_EGONE) {
+        skip_gone(self, reply->text);
+    } else if (reply->code) {
+        evb_sub_fail(self, reply->code, reply->text);
+    } else if (!evb_mp_uint(&mp, &next) || !evb_mp_uint(&mp, &head) || !evb_mp_uint(&mp, &first) ||
+               next < self->fetch_next || !reply->body->handle) {
+        evb_sub_fail(self, EVB_ENOHUB, "the hub's answer does not speak evbus-protocol(7)");
+    } else {
+        uint64_t to = self->fetch_to && self->fetch_to < head ? self->fetch_to : head;
+        self->fetched_all = next > to;
+        self->fetch_next = next;
+        if (next <= to && !reply->body->size && self->state != SUB_PICK && !self->piece.handle)
+            fetch_more(self); /* nothing that matches yet: go on at once */
+        else
+            take_piece(self, reply, next);
+        fetch_more(self);
+    }
+}
+
+/* Asks for the next piece, unless one is asked for or two are in hand. */
+static void fetch_more(evb_sub *self) {
+    msgpack_packer packer;
+    if (self->fetching || self->fetched_all || self->ready.handle)
+        return;
+    evb_call *call = evb_call_new(self->bus, "fetch", 4, &packer, fetched, self);
+    size_t count = evb_patterns_count(self->patterns), size;
+    int rc = !call || msgpack_pack_uint64(&packer, self->fetch_next) || msgpack_pack_uint64(&packer, self->fetch_to) ||
+             msgpack_pack_uint64(&packer, EVB_FETCH_DEFAULT) || msgpack_pack_array(&packer, count);
+    for (size_t i = 0; !rc && i < count; i++) {
+        const char *text = evb_patterns_get(self->patterns, i, &size);
+        rc = evb_mp_pack_str(&packer, text, size);
+    }
+    if (rc) {
+        evb_sub_fail(self, EVB_ENOMEM, "subscription: out of memory");
+        return;
+    }
+    self->fetching = true;
+    evb_call_send(self->bus, call);
+}
+
+void evb_sub_fetch(evb_sub *self, uint64_t from, uint64_t to) {
+    self->fetch_next = from;
+    self->fetch_to = to;
+    self->fetched_all = false;
+    fetch_more(self);
+}
+
+bool evb_sub_fetch_pick(evb_sub *self) {
+    if (self->pick == self->tops.count)
+        return false;
+    self->only = self->tops.seqs[self->pick++];
+    evb_sub_fetch(self, self->only, self->only);
+    return true;
+}
+
+/* ---- the feed ---- */
+
+static void make_token(evb_sub *self) {
+    uint8_t random[16];
+    if (getrandom(random, sizeof random, 0) != sizeof random)
+        memcpy(random, &self, sizeof self); /* never seen; a token only has to differ from other subscribers' */
+    for (size_t i = 0; i < sizeof random; i++)
+        snprintf(self->token + 2 * i, 3, "%02x", random[i]);
+}
+
+/* Subscribes to what the patterns can match: an exact topic with its NUL, else the bytes before the first wildcard. */
+static bool subscribe_patterns(evb_sub *self) {
+    char prefix[EVB_TOPIC_MAX + 1];
+    size_t count = evb_patterns_count(self->patterns), size;
+    if (evb_patterns_all(self->patterns))
+        return evb_channel_subscribe(self->feed, "", 0);
+    for (size_t i = 0; i < count; i++) {
+        bool exact;
+        const char *text = evb_patterns_get(self->patterns, i, &size);
+        size_t n = evb_pattern_prefix(text, size, &exact);
+        memcpy(prefix, text, n);
+        prefix[n] = 0;
+        if (!evb_channel_subscribe(self->feed, prefix, n + exact))
+            return false;
+    }
+    return true;
+}
+
+/* Opens the feed anew; the welcome comes last, when all before it is active. */
+static void open_feed(evb_sub *self) {
+    char topic[sizeof WELCOME + sizeof self->token];
+    evb_error err;
+    make_token(self);
+    int n = snprintf(topic, sizeof topic, "%s%s", WELCOME, self->token);
+    self->retry_ns = 0;
+    if (evb_channel_open(self->feed, &err) || !subscribe_patterns(self) ||
+        !evb_channel_subscribe(self->feed, BEAT, sizeof BEAT) ||
+        !evb_channel_subscribe(self->feed, topic, (size_t)n + 1))
+        evb_sub_fail(self, EVB_EIO, "subscription: cannot open the feed");
+    evb_channel_listen(self->feed, true);
+}
+
+static void join(evb_sub *self) {
+    evb_sub_set(self, SUB_JOIN);
+    self->heard_ns = evb_clock_monotonic_ns();
+    open_feed(self);
+}
+
+void evb_sub_start(evb_sub *self, uint64_t done) {
+    self->done = done;
+    if (self->options.from == EVB_FROM_NOW) {
+        join(self);
+        return;
+    }
+    evb_sub_set(self, SUB_REPLAY);
+    if (self->options.until_head && self->done >= self->head)
+        self->fetched_all = true;
+    else
+        evb_sub_fetch(self, self->done + 1, self->options.until_head ? self->head : 0);
+}
+
+/* The feed's connection is gone. */
+static void lose_feed(evb_sub *self, int64_t now) {
+    evb_error err;
+    bool hopeless;
+    if (!self->lost && self->subscribed)
+        say(self, EVB_NOTE_DISCONNECTED, 0);
+    self->lost = true;
+    evb_channel_close(self->feed);
+    int code = evb_link_explain(self->bus->link, &hopeless, &err);
+    if (hopeless && (!self->subscribed || code == EVB_EPERM))
+        evb_sub_fail(self, err.code, err.text);
+    if (self->state == SUB_LIVE) { /* what came before the loss has been read */
+        self->heard_ns = now;
+        evb_sub_set(self, SUB_JOIN);
+    }
+    self->retry_ns = now + evb_bus_backoff(&self->backoff_ns);
+}
+
+/* Whether the feed has been silent for longer than the timeout, while we listen. */
+static bool too_silent(const evb_sub *self, int64_t now) {
+    int64_t patience = self->bus->timeout_ns;
+    if (patience < 0 || (self->state != SUB_LIVE && self->state != SUB_JOIN))
+        return false;
+    if (self->state == SUB_LIVE && patience < SILENCE_LEAST_NS)
+        patience = SILENCE_LEAST_NS;
+    return now - self->heard_ns > patience;
+}
+
+static void give_up_feed(evb_sub *self) {
+    evb_error err;
+    bool hopeless;
+    if (evb_channel_look(self->feed) == EVB_CHANNEL_UP)
+        evb_fail(&err, EVB_ETIMEDOUT, "the hub has been silent for too long");
+    else
+        evb_link_explain(self->bus->link, &hopeless, &err);
+    evb_sub_fail(self, err.code, err.text);
+}
+
+static void step(void *context) {
+    evb_sub *self = context;
+    if (self->state != SUB_JOIN && self->state != SUB_LIVE)
+        return;
+    int64_t now = evb_clock_monotonic_ns();
+    evb_channel_state feed = evb_channel_look(self->feed);
+    if (feed == EVB_CHANNEL_CLOSED && now >= self->retry_ns)
+        open_feed(self);
+    /* LIVE: frames that came before the loss may still be queued; next_frame sees the loss when they are read */
+    if (feed == EVB_CHANNEL_DOWN && self->state == SUB_JOIN)
+        lose_feed(self, now);
+    if (self->state != SUB_FAILED && feed != EVB_CHANNEL_DOWN && too_silent(self, now))
+        give_up_feed(self);
+}
+
+static int64_t deadline(const void *context) {
+    const evb_sub *self = context;
+    int64_t at = INT64_MAX, patience = self->bus->timeout_ns;
+    if (self->state != SUB_JOIN && self->state != SUB_LIVE)
+        return at;
+    if (patience >= 0)
+        at = self->heard_ns + (self->state == SUB_LIVE && patience < SILENCE_LEAST_NS ? SILENCE_LEAST_NS : patience) + 1;
+    if (evb_channel_look(self->feed) == EVB_CHANNEL_CLOSED && self->retry_ns < at)
+        at = self->retry_ns;
+    return at;
+}
+
+static bool ready(const void *context) {
+    const evb_sub *self = context;
+    return self->in_batch || self->piece.handle || self->state == SUB_FAILED || self->state == SUB_ENDED ||
+           (self->state == SUB_LIVE && evb_channel_look(self->feed) == EVB_CHANNEL_DOWN);
+}
+
+/* ---- frames ---- */
+
+static bool is_hubs(const evb_record *rec) {
+    return rec->topic_size >= sizeof HUB_PREFIX - 1 && memcmp(rec->topic, HUB_PREFIX, sizeof HUB_PREFIX - 1) == 0 &&
+           !rec->count;
+}
+
+static bool is_my_welcome(const evb_sub *self, const evb_record *rec) {
+    size_t prefix = sizeof WELCOME - 1;
+    return rec->topic_size == prefix + 32 && memcmp(rec->topic, WELCOME, prefix) == 0 &&
+           memcmp(rec->topic + prefix, self->token, 32) == 0;
+}
+
+/* Counts a live batch's events for its topic, and says how many are missing before it. */
+static void count_live(evb_sub *self, const evb_record *rec) {
+    live_mark *m = evb_table_get(self->live, rec->topic, rec->topic_size);
+    if (m && rec->version > m->next)
+        say(self, EVB_NOTE_LOST, rec->version - m->next);
+    if (!m) {
+        if (evb_table_count(self->live) >= LIVE_TOPICS_MAX)
+            evb_table_clear(self->live, free);
+        m = malloc(sizeof *m + rec->topic_size);
+        if (!m)
+            return;
+        m->size = rec->topic_size;
+        memcpy(m->topic, rec->topic, rec->topic_size);
+        if (!evb_table_put(self->live, m->topic, m->size, m)) {
+            free(m);
+            return;
+        }
+    }
+    m->next = rec->version + rec->count;
+}
+
+static void begin_batch(evb_sub *self, const evb_record *rec) {
+    self->batch = *rec;
+    self->cursor = rec->events;
+    self->index = 0;
+    self->in_batch = true;
+}
+
+/* The hub's head after a welcome: what lies between it and us is fetched, then the feed goes on. */
+static void welcome(evb_sub *self, uint64_t head) {
+    if (self->subscribed && head < self->head) {
+        char text[200];
+        snprintf(text, sizeof text, "the hub has another journal now: its head is %" PRIu64 ", and was %" PRIu64, head,
+                 self->head);
+        evb_sub_fail(self, EVB_EGONE, text);
+        return;
+    }
+    self->backoff_ns = 0;
+    self->head = head;
+    if (!self->subscribed && self->options.from == EVB_FROM_NOW)
+        self->done = head;
+    if (!self->subscribed)
+        say(self, EVB_NOTE_SUBSCRIBED, head);
+    else if (self->lost)
+        say(self, EVB_NOTE_RECONNECTED, head);
+    bool first = !self->subscribed;
+    self->subscribed = true;
+    self->lost = false;
+    self->repaired_from = 0;
+    if (self->done < head) {
+        evb_sub_set(self, SUB_REPAIR);
+        evb_channel_listen(self->feed, false);
+        evb_sub_fetch(self, self->done + 1, head);
+        return;
+    }
+    evb_sub_set(self, SUB_LIVE);
+    if (first && self->options.from != EVB_FROM_NOW)
+        say(self, EVB_NOTE_CAUGHT_UP, head);
+}
+
+/* Holds the frame and fetches what may be missing before it. */
+static void repair(evb_sub *self, uint64_t before) {
+    self->frame_held = true;
+    self->repaired_from = self->done + 1;
+    evb_sub_set(self, SUB_REPAIR);
+    evb_channel_listen(self->feed, false);
+    evb_sub_fetch(self, self->done + 1, before - 1);
+}
+
+/* What to do with a frame from the feed, in SUB_LIVE. */
+static void take_frame(evb_sub *self, const evb_record *rec) {
+    uint64_t end = rec->seq + rec->count; /* of a beat: its seq, which is the head's + 1 */
+    if (rec->flags & EVB_FLAG_LIVE) {
+        if (evb_patterns_match(self->patterns, rec->topic, rec->topic_size)) {
+            count_live(self, rec);
+            begin_batch(self, rec);
+        }
+        return;
+    }
+    if (end > self->head + 1)
+        self->head = end - 1;
+    if (end <= self->done + 1)
+        return;
+    if ((rec->prev > self->done || rec->mark > self->done) && rec->seq > self->done + 1 && !self->frame_held) {
+        repair(self, rec->seq);
+        return;
+    }
+    if (!is_hubs(rec) && evb_patterns_match(self->patterns, rec->topic, rec->topic_size))
+        begin_batch(self, rec);
+    else
+        self->done = end - 1;
+}
+
+/* Receives from the feed until a frame is worth something. False: nothing there. */
+static bool next_frame(evb_sub *self) {
+    evb_record rec;
+    evb_message extra;
+    evb_message_free(&self->frame);
+    if (!evb_channel_receive(self->feed, &self->frame, &extra)) {
+        if (evb_channel_look(self->feed) == EVB_CHANNEL_DOWN)
+            lose_feed(self, evb_clock_monotonic_ns());
+        return false;
+    }
+    evb_message_free(&extra);
+    self->heard_ns = evb_clock_monotonic_ns();
+    if (evb_frame_parse(self->frame.data, self->frame.size, &rec))
+        return true; /* not of a hub; what it may have stood for is found missing by the next frame */
+    if (self->state == SUB_JOIN) {
+        if (is_my_welcome(self, &rec) && rec.seq)
+            welcome(self, rec.seq - 1);
+        return true;
+    }
+    take_frame(self, &rec);
+    return true;
+}
+
+/* The repair is done: on with the frame that was held, or with the feed. */
+static void end_repair(evb_sub *self) {
+    evb_record rec;
+    bool gap = self->repaired_from != 0, caught_up = !gap && !self->frame_held;
+    evb_sub_set(self, SUB_LIVE);
+    evb_channel_listen(self->feed, true);
+    self->heard_ns = evb_clock_monotonic_ns();
+    if (gap)
+        say(self, EVB_NOTE_REPAIRED, self->done + 1 - self->repaired_from);
+    else if (caught_up)
+        say(self, EVB_NOTE_CAUGHT_UP, self->done);
+    self->repaired_from = 0;
+    if (!self->frame_held)
+        return;
+    if (!evb_frame_parse(self->frame.data, self->frame.size, &rec))
+        take_frame(self, &rec);
+    self->frame_held = false;
+}
+
+/* ---- pieces of the journal ---- */
+
+/* The next record of the piece in hand. False: it is read to its end. */
+static bool next_record(evb_sub *self) {
+    evb_record rec;
+    char text[120];
+    while (self->piece_at < self->piece.size) {
+        uint8_t *at = self->piece.data + self->piece_at;
+        const char *fault = evb_record_parse(at, self->piece.size - self->piece_at, &rec);
+        if (!fault && !evb_record_intact(at, rec.size))
+            fault = "its checksum does not hold";
+        if (fault) {
+            snprintf(text, sizeof text, "a record behind seq %" PRIu64 " is damaged: %s", self->done, fault);
+            evb_sub_fail(self, EVB_EDAMAGED, text);
+            return true;
+        }
+        self->piece_at += rec.size;
+        if (self->only || rec.seq + rec.count > self->done + 1) {
+            begin_batch(self, &rec);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The piece is read: `done` moves to its end, and the one behind it takes its place. */
+static void next_piece(evb_sub *self) {
+    evb_message_free(&self->piece);
+    if (!self->only && self->piece_next > self->done + 1)
+        self->done = self->piece_next - 1;
+    self->piece = self->ready;
+    self->piece_next = self->ready_next;
+    self->piece_at = 0;
+    self->ready = (evb_message){0};
+    fetch_more(self);
+}
+
+/* Everything asked for has been read. False: nothing to go on with for now. */
+static bool end_of_fetch(evb_sub *self) {
+    switch (self->state) {
+    case SUB_PICK:
+        if (evb_sub_fetch_pick(self))
+            return true;
+        self->only = 0;
+        evb_sub_start(self, self->head);
+        return true;
+    case SUB_REPLAY:
+        if (self->options.until_head)
+            evb_sub_set(self, SUB_ENDED);
+        else
+            join(self);
+        return true;
+    case SUB_REPAIR:
+        if (self->fetch_to > self->done)
+            self->done = self->fetch_to;
+        end_repair(self);
+        return true;
+    case SUB_LOCATE:
+    case SUB_JOIN:
+    case SUB_LIVE:
+    case SUB_ENDED:
+    case SUB_FAILED: break;
+    }
+    return false;
+}
+
+/* ---- the API ---- */
+
+/* The next event of the batch in hand that is wanted. False: there are none left in it. */
+static bool next_of_batch(evb_sub *self, evb_event *event) {
+    const evb_record *b = &self->batch;
+    bool live = b->flags & EVB_FLAG_LIVE;
+    while (self->index < b->count && evb_record_next(&self->cursor, event, self->headers)) {
+        uint64_t seq = live ? 0 : b->seq + self->index;
+        uint32_t index = self->index++;
+        if (!live && (self->only ? seq != self->only : seq <= self->done))
+            continue;
+        if (!live && !self->only && self->fetch_to && self->state != SUB_LIVE && seq > self->fetch_to)
+            continue;
+        event->topic = b->topic;
+        event->topic_size = b->topic_size;
+        event->live = live;
+        event->seq = seq;
+        event->version = b->version + index;
+        event->time_ns = b->time_ns;
+        event->producer = b->producer;
+        event->producer_seq = b->producer_seq;
+        event->index = index;
+        if (!live && !self->only)
+            self->done = seq;
+        return true;
+    }
+    self->in_batch = false;
+    return false;
+}
+
+/* Goes on to the next batch, or to the next state. False: nothing to go on with for now. */
+static bool advance(evb_sub *self) {
+    if (self->piece.handle) {
+        if (!next_record(self))
+            next_piece(self);
+        return true;
+    }
+    if (self->state == SUB_PICK || self->state == SUB_REPLAY || self->state == SUB_REPAIR)
+        return !self->fetching && self->fetched_all ? end_of_fetch(self) : false;
+    if (self->state == SUB_JOIN || self->state == SUB_LIVE)
+        return next_frame(self);
+    return false;
+}
+
+int evb_sub_next(evb_sub *self, evb_event *event, evb_error *err) {
+    for (bool stepped = false;;) {
+        if (self->in_batch && next_of_batch(self, event))
+            return EVB_EVENT;
+        if (self->state == SUB_FAILED)
+            return evb_fail(err, self->failed.code, "%s", self->failed.text);
+        if (self->state == SUB_ENDED)
+            return EVB_END;
+        if (advance(self))
+            continue;
+        if (stepped)
+            return EVB_NOTHING;
+        evb_bus_step(self->bus); /* an answer may be there already: a replay then goes on without a wait */
+        stepped = true;
+    }
+}
+
+uint64_t evb_sub_position(const evb_sub *self) { return self->done + 1; }
+
+evb_sub *evb_sub_new(evb_bus *bus, const evb_sub_options *options, evb_note_fn *note, void *context, evb_error *err) {
+    evb_sub *self = calloc(1, sizeof *self);
+    evb_patterns *patterns = evb_patterns_new(options->patterns, options->pattern_count, err);
+    if (!self || !patterns || !(self->live = evb_table_new()) ||
+        !(self->feed = evb_channel_new(bus->link, EVB_CHANNEL_FEED))) {
+        if (patterns)
+            evb_fail(err, EVB_ENOMEM, "subscription: out of memory");
+        evb_patterns_destroy(&patterns);
+        if (self)
+            evb_table_destroy(&self->live, NULL);
+        free(self);
+        return NULL;
+    }
+    self->bus = bus;
+    self->options = *options;
+    self->options.patterns = NULL; /* copied */
+    self->patterns = patterns;
+    self->note = note;
+    self->note_context = context;
+    self->driven = (evb_driven){NULL, step, deadline, ready, self};
+    evb_bus_drive(bus, &self->driven);
+    evb_sub_locate(self);
+    return self;
+}
+
+void evb_sub_destroy(evb_sub **self) {
+    evb_sub *s = *self;
+    if (!s)
+        return;
+    evb_call_forget(s->bus, s);
+    evb_bus_undrive(s->bus, &s->driven);
+    evb_message_free(&s->piece);
+    evb_message_free(&s->ready);
+    evb_message_free(&s->frame);
+    evb_channel_destroy(&s->feed);
+    evb_table_destroy(&s->live, free);
+    evb_patterns_destroy(&s->patterns);
+    free(s->tops.seqs);
+    free(s);
+    *self = NULL;
+}

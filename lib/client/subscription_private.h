@@ -1,0 +1,99 @@
+/* subscription_private.h: a subscription, shared by subscription.c (replay, feed, gaps) and locate.c (where to start). */
+#ifndef EVB_SUBSCRIPTION_PRIVATE_H
+#define EVB_SUBSCRIPTION_PRIVATE_H
+
+#include "base/table.h"
+#include "client/client_private.h"
+#include "event/record.h"
+#include "event/topic.h"
+
+typedef enum {
+    SUB_LOCATE, /* asking the hub where the position is */
+    SUB_PICK,   /* fetching each topic's last event */
+    SUB_REPLAY, /* reading the journal towards its head, without the feed */
+    SUB_JOIN,   /* the feed is being opened: waiting for its welcome */
+    SUB_REPAIR, /* fetching what lies between what we have and the feed */
+    SUB_LIVE,   /* taking frames from the feed */
+    SUB_ENDED,  /* until_head was reached */
+    SUB_FAILED
+} sub_state;
+
+/* A seq with which a topic ends, for LAST_PER_TOPIC and BACK. */
+typedef struct {
+    uint64_t *seqs;
+    size_t count, room;
+} seq_list;
+
+struct evb_sub {
+    evb_bus *bus;
+    evb_driven driven;
+    evb_sub_options options;
+    evb_patterns *patterns;
+    evb_note_fn *note;
+    void *note_context;
+    sub_state state;
+    evb_error failed;
+
+    uint64_t done; /* every matching event up to this seq was handed on, or is known not to exist */
+    uint64_t head; /* of the hub, as last told: where until_head ends, where a repair ends */
+    uint64_t hub_first;
+
+    void (*then)(evb_sub *self);   /* once the hub's status is there */
+
+    /* where to start */
+    seq_list tops; /* topics' last seqs: picks in order, or a heap for BACK */
+    size_t pick;
+    uint64_t want; /* BACK: events still to be found */
+    uint64_t looking; /* BACK: the seq whose batch is being fetched */
+    char after[EVB_TOPIC_MAX]; /* LAST_PER_TOPIC, BACK: where the next page of topics begins */
+
+    /* fetching */
+    uint64_t fetch_next, fetch_to; /* what is asked for next; fetch_to 0: the head */
+    bool fetching;                 /* an answer is owed */
+    bool fetched_all;              /* no more is to be asked for */
+    evb_message piece, ready;      /* records: being read, and waiting behind it */
+    uint64_t piece_next, ready_next; /* `done` once they are read, plus 1 */
+    size_t piece_at;
+
+    /* the feed */
+    evb_channel *feed;
+    char token[33];
+    bool subscribed;           /* the first welcome has come */
+    bool lost;                 /* the connection was lost since then */
+    uint64_t repaired_from;    /* a gap's first seq, while it is repaired; 0: a seam, not a gap */
+    evb_message frame;         /* from the feed: being read, or held during a repair */
+    bool frame_held;
+    int64_t heard_ns, retry_ns, backoff_ns;
+    evb_table *live; /* topic to live_mark */
+
+    /* the batch being handed on */
+    evb_record batch;
+    bool in_batch;
+    evb_mp cursor;
+    uint32_t index;
+    uint64_t only; /* PICK: only this seq of it; 0: all */
+    evb_header headers[EVB_HEADER_COUNT_MAX];
+};
+
+/* The one place where the state changes. */
+void evb_sub_set(evb_sub *self, sub_state state);
+
+/* Ends the subscription with an error. */
+void evb_sub_fail(evb_sub *self, int code, const char *text);
+
+/* Starts looking for the position; ends in SUB_PICK, SUB_REPLAY or SUB_JOIN, with `done` set. */
+void evb_sub_locate(evb_sub *self);
+
+/* Asks for the hub's first and head; calls then once they are set. */
+void evb_sub_ask_status(evb_sub *self, void (*then)(evb_sub *self));
+
+/* Asks for from..to (0: the head), to be read in SUB_REPLAY or SUB_REPAIR. */
+void evb_sub_fetch(evb_sub *self, uint64_t from, uint64_t to);
+
+/* Asks for the next pick; false: there are no more. */
+bool evb_sub_fetch_pick(evb_sub *self);
+
+/* Goes from the position to the replay, or to the feed. */
+void evb_sub_start(evb_sub *self, uint64_t done);
+
+#endif

@@ -1,0 +1,141 @@
+/* nats_pipe.c: stdin's lines to NATS, and NATS to stdout's lines, through libnats.
+ *
+ *   nats_pipe pub|sub URL SUBJECT        NATS core: stores nothing
+ *   nats_pipe jspub URL SUBJECT          JetStream: to the stream BENCH on files; all acknowledged when it exits
+ *   nats_pipe jssub URL SUBJECT COUNT    replays the stream's first COUNT messages in order
+ *
+ * Publishing is asynchronous, as libnats does it fastest. `sub` says `ready` on stderr once the server has its
+ * subscription; both subscribers flush stdout whenever no message is waiting. The messages come in a thread of
+ * libnats', the one user of stdout; the main thread only waits for `done`. */
+#include <inttypes.h>
+#include <nats/nats.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { OUTPUT_BUFFER = 1 << 20, ACK_WAIT_MS = 120000 };
+
+typedef struct {
+    uint64_t want; /* 0: without end */
+    uint64_t got;
+    bool done;
+    pthread_mutex_t lock; /* guards done */
+    pthread_cond_t ended;
+} sink;
+
+static _Noreturn void die(const char *what) {
+    fprintf(stderr, "nats_pipe: %s\n", what);
+    nats_PrintLastErrorStack(stderr);
+    exit(1);
+}
+
+static void must(natsStatus status, const char *what) {
+    if (status != NATS_OK)
+        die(what);
+}
+
+static void finish(sink *out) {
+    pthread_mutex_lock(&out->lock);
+    out->done = true;
+    pthread_cond_signal(&out->ended);
+    pthread_mutex_unlock(&out->lock);
+}
+
+static void take(natsConnection *nc, natsSubscription *sub, natsMsg *msg, void *context) {
+    sink *out = context;
+    int waiting = 0;
+    (void)nc;
+    if (out->want > 0 && out->got >= out->want) {
+        natsMsg_Destroy(msg);
+        return;
+    }
+    fwrite(natsMsg_GetData(msg), 1, (size_t)natsMsg_GetDataLength(msg), stdout);
+    putchar('\n');
+    natsMsg_Destroy(msg);
+    out->got++;
+    natsSubscription_GetPending(sub, &waiting, NULL);
+    if (waiting == 0 || out->got == out->want)
+        fflush(stdout);
+    if (out->got == out->want)
+        finish(out);
+}
+
+static jsCtx *open_stream(natsConnection *nc, const char *subject) {
+    jsCtx *js = NULL;
+    jsStreamConfig config;
+    must(natsConnection_JetStream(&js, nc, NULL), "no JetStream");
+    jsStreamConfig_Init(&config);
+    config.Name = "BENCH";
+    config.Subjects = &subject;
+    config.SubjectsLen = 1;
+    config.Storage = js_FileStorage;
+    must(js_AddStream(NULL, js, &config, NULL, NULL), "cannot add the stream");
+    return js;
+}
+
+static void publish_lines(natsConnection *nc, jsCtx *js, const char *subject) {
+    char *line = NULL;
+    size_t capacity = 0;
+    ssize_t size;
+    while ((size = getline(&line, &capacity, stdin)) > 0) {
+        int length = (int)(line[size - 1] == '\n' ? size - 1 : size);
+        must(js != NULL ? js_PublishAsync(js, subject, line, length, NULL)
+                        : natsConnection_Publish(nc, subject, line, length),
+             "cannot publish");
+    }
+    free(line);
+    if (js != NULL) {
+        jsPubOptions options;
+        jsPubOptions_Init(&options);
+        options.MaxWait = ACK_WAIT_MS;
+        must(js_PublishAsyncComplete(js, &options), "not all was acknowledged");
+    }
+    must(natsConnection_Flush(nc), "cannot flush");
+}
+
+static natsStatus subscribe(natsSubscription **sub, natsConnection *nc, jsCtx *js, const char *subject, sink *out) {
+    jsSubOptions options;
+    if (js == NULL)
+        return natsConnection_Subscribe(sub, nc, subject, take, out);
+    jsSubOptions_Init(&options);
+    options.Ordered = true;
+    return js_Subscribe(sub, js, subject, take, out, NULL, &options, NULL);
+}
+
+static void print_messages(natsConnection *nc, jsCtx *js, const char *subject, uint64_t want) {
+    sink out = {.want = want, .lock = PTHREAD_MUTEX_INITIALIZER, .ended = PTHREAD_COND_INITIALIZER};
+    natsSubscription *sub = NULL;
+    setvbuf(stdout, NULL, _IOFBF, OUTPUT_BUFFER);
+    must(subscribe(&sub, nc, js, subject, &out), "cannot subscribe");
+    must(natsSubscription_SetPendingLimits(sub, -1, -1), "cannot lift the limits");
+    must(natsConnection_Flush(nc), "cannot flush");
+    if (js == NULL)
+        fputs("ready\n", stderr);
+    pthread_mutex_lock(&out.lock);
+    while (!out.done)
+        pthread_cond_wait(&out.ended, &out.lock);
+    pthread_mutex_unlock(&out.lock);
+    natsSubscription_Destroy(sub);
+}
+
+int main(int argc, char **argv) {
+    if (argc < 4) {
+        fprintf(stderr, "usage: nats_pipe pub|sub|jspub|jssub URL SUBJECT [COUNT]\n");
+        return 2;
+    }
+    bool stream = strncmp(argv[1], "js", 2) == 0;
+    bool publisher = strcmp(argv[1] + (stream ? 2 : 0), "pub") == 0;
+    natsConnection *nc = NULL;
+    must(natsConnection_ConnectTo(&nc, argv[2]), "cannot connect");
+    jsCtx *js = stream ? open_stream(nc, argv[3]) : NULL;
+    if (publisher)
+        publish_lines(nc, js, argv[3]);
+    else
+        print_messages(nc, js, argv[3], argc > 4 ? strtoull(argv[4], NULL, 10) : 0);
+    jsCtx_Destroy(js);
+    natsConnection_Destroy(nc);
+    return 0;
+}

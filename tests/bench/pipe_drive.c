@@ -1,0 +1,358 @@
+/* pipe_drive.c: drives a publisher and its subscribers through their pipes, and measures what comes through.
+ *
+ *   pipe_drive [-n COUNT] [-s SIZE] [-r RATE] [-N SUBSCRIBERS] [-q QUIET_S] [-v | -p PROBE] SUBSCRIBER PUBLISHER
+ *
+ * Feeds COUNT lines of SIZE bytes to the publisher's stdin, RATE a second (0: as fast as the pipe takes them), reads
+ * them from the stdout of every subscriber, and prints one JSON object: what was sent, received, doubled and
+ * disordered, lines received a second over all subscribers, and the latency's percentiles in us.
+ * Both commands are run by sh -c; begin them with `exec`, so that the signal to end them reaches them.
+ * When a subscriber is ready: with -v, when it has printed a line on stderr; with -p, when a line has come from its
+ * stdout, PROBE (a command that publishes any line) being run again and again until then; else at once.
+ * Ends when all has come, or when nothing has come for QUIET_S. Exit 0 when all came once and in order, 1 if not.
+ *
+ * Two threads: one feeds the publisher, the main one reads. They share nothing but start_ns, written before any line
+ * is fed and read after the join. Children get SIGTERM when this process goes, however it goes.
+ * Leaves to others: starting hubs and brokers, and what the figures mean (scripts/bench). */
+#include "line.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { CHUNK = 1 << 16, PIPE_SIZE = 1 << 20, READY_MS = 10000, PROBE_MS = 50 };
+
+typedef struct {
+    uint64_t count;
+    uint64_t rate;
+    size_t size;
+    size_t subscribers;
+    int quiet_ms;
+    bool ready_line;
+    const char *probe;
+    const char *sub;
+    const char *pub;
+} options;
+
+typedef struct drive drive;
+
+typedef struct {
+    drive *owner;
+    pid_t pid;
+    int out; /* its stdout; -1 when it has ended or all has come */
+    int err; /* its stderr, with -v; else -1 */
+    bool heard;
+    line_reader reader;
+    line_tally tally;
+} subscriber;
+
+struct drive {
+    options opt;
+    subscriber *subs;
+    struct pollfd *polled; /* out and err of each */
+    size_t open;           /* subscribers whose out is open */
+    pid_t pub;
+    int pub_in;
+    int64_t start_ns;
+    int64_t last_ns; /* when the last line came */
+    int64_t *latency;
+    size_t received;
+};
+
+static _Noreturn void die(const char *what) {
+    fprintf(stderr, "pipe_drive: %s: %s\n", what, strerror(errno));
+    exit(2);
+}
+
+static _Noreturn void give_up(const char *what) {
+    fprintf(stderr, "pipe_drive: %s\n", what);
+    exit(2);
+}
+
+/* ---- children ---- */
+
+static void make_pipe(int ends[2], bool large) {
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        die("pipe");
+    if (large)
+        fcntl(ends[1], F_SETPIPE_SZ, PIPE_SIZE);
+}
+
+/* Runs the command with these as its stdin, stdout and stderr; -1: /dev/null, and for stderr our own. */
+static pid_t spawn(const char *command, int in, int out, int err) {
+    pid_t pid = fork();
+    if (pid < 0)
+        die("fork");
+    if (pid > 0)
+        return pid;
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    signal(SIGPIPE, SIG_DFL);
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    dup2(in >= 0 ? in : null, STDIN_FILENO);
+    dup2(out >= 0 ? out : null, STDOUT_FILENO);
+    if (err >= 0)
+        dup2(err, STDERR_FILENO);
+    execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+    _exit(127);
+}
+
+static void start_subscriber(drive *d, subscriber *sub) {
+    int out[2];
+    int err[2] = {-1, -1};
+    bool alone = d->opt.subscribers == 1;
+    make_pipe(out, alone);
+    if (d->opt.ready_line)
+        make_pipe(err, false);
+    *sub = (subscriber){.owner = d, .out = out[0], .err = err[0]};
+    if (!line_tally_open(&sub->tally, d->opt.count) ||
+        !line_reader_open(&sub->reader, alone ? 2 * PIPE_SIZE : 2 * LINE_MAX))
+        die("memory");
+    sub->pid = spawn(d->opt.sub, -1, out[1], err[1]);
+    close(out[1]);
+    if (err[1] >= 0)
+        close(err[1]);
+    d->open++;
+}
+
+static void start_publisher(drive *d) {
+    int in[2];
+    make_pipe(in, true);
+    d->pub = spawn(d->opt.pub, in[0], -1, -1);
+    close(in[0]);
+    d->pub_in = in[1];
+}
+
+static int end_child(pid_t pid) {
+    int status = 0;
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        continue;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+/* ---- what comes ---- */
+
+static void take(void *context, const char *line, size_t size, int64_t read_ns) {
+    subscriber *sub = context;
+    drive *d = sub->owner;
+    uint64_t index;
+    int64_t sent_ns;
+    sub->heard = true;
+    if (!line_parse(line, size, &index, &sent_ns))
+        return;
+    if (line_tally_add(&sub->tally, index))
+        d->latency[d->received++] = read_ns - sent_ns;
+    d->last_ns = read_ns;
+}
+
+static void read_out(drive *d, subscriber *sub) {
+    ssize_t got = line_reader_read(&sub->reader, sub->out, take, sub);
+    if (got > 0 && sub->tally.received < d->opt.count)
+        return;
+    close(sub->out);
+    sub->out = -1;
+    d->open--;
+}
+
+static void pass_on_err(subscriber *sub) {
+    char text[4096];
+    ssize_t got = read(sub->err, text, sizeof text);
+    if (got > 0) {
+        line_write(STDERR_FILENO, text, (size_t)got);
+        return;
+    }
+    close(sub->err);
+    sub->err = -1;
+}
+
+/* Reads from all subscribers what is there, or comes within the time. False: nothing came. */
+static bool read_some(drive *d, int wait_ms) {
+    size_t n = d->opt.subscribers;
+    for (size_t i = 0; i < n; i++) {
+        d->polled[2 * i] = (struct pollfd){.fd = d->subs[i].out, .events = POLLIN};
+        d->polled[2 * i + 1] = (struct pollfd){.fd = d->subs[i].err, .events = POLLIN};
+    }
+    if (poll(d->polled, 2 * n, wait_ms) <= 0)
+        return false;
+    bool came = false;
+    for (size_t i = 0; i < n; i++) {
+        if (d->polled[2 * i].revents != 0) {
+            read_out(d, &d->subs[i]);
+            came = true;
+        }
+        if (d->polled[2 * i + 1].revents != 0)
+            pass_on_err(&d->subs[i]);
+    }
+    return came;
+}
+
+/* ---- readiness ---- */
+
+/* The first line of its stderr says that it is subscribed. */
+static void await_line(subscriber *sub) {
+    char c = 0;
+    while (c != '\n') {
+        struct pollfd p = {.fd = sub->err, .events = POLLIN};
+        if (poll(&p, 1, READY_MS) <= 0 || read(sub->err, &c, 1) <= 0)
+            give_up("a subscriber does not say that it is ready");
+    }
+}
+
+static bool all_heard(const drive *d) {
+    for (size_t i = 0; i < d->opt.subscribers; i++) {
+        if (!d->subs[i].heard)
+            return false;
+    }
+    return true;
+}
+
+static void probe(drive *d) {
+    int64_t deadline_ns = line_now_ns() + READY_MS * INT64_C(1000000);
+    while (!all_heard(d)) {
+        if (line_now_ns() > deadline_ns || d->open < d->opt.subscribers)
+            give_up("the probe does not arrive");
+        end_child(spawn(d->opt.probe, -1, -1, -1));
+        read_some(d, PROBE_MS);
+    }
+}
+
+static void await_subscribers(drive *d) {
+    for (size_t i = 0; d->opt.ready_line && i < d->opt.subscribers; i++)
+        await_line(&d->subs[i]);
+    if (d->opt.probe != NULL)
+        probe(d);
+}
+
+/* ---- what goes ---- */
+
+static void wait_until(int64_t due_ns) {
+    struct timespec t = {.tv_sec = due_ns / 1000000000, .tv_nsec = due_ns % 1000000000};
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL) == EINTR)
+        continue;
+}
+
+static void *feed(void *context) {
+    drive *d = context;
+    const options *opt = &d->opt;
+    char *out = malloc(CHUNK + LINE_MAX + 1);
+    size_t used = 0;
+    if (out == NULL)
+        die("memory");
+    d->start_ns = line_now_ns();
+    for (uint64_t i = 0; i < opt->count; i++) {
+        if (opt->rate > 0)
+            wait_until(d->start_ns + (int64_t)(i * 1000000000 / opt->rate));
+        used += line_make(out + used, opt->size, i, line_now_ns());
+        if (opt->rate == 0 && used < CHUNK && i + 1 < opt->count)
+            continue;
+        if (!line_write(d->pub_in, out, used))
+            break;
+        used = 0;
+    }
+    free(out);
+    close(d->pub_in);
+    return NULL;
+}
+
+/* ---- the run ---- */
+
+static int by_value(const void *a, const void *b) {
+    int64_t x = *(const int64_t *)a;
+    int64_t y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static double percentile_us(const drive *d, double part) {
+    return d->received == 0 ? 0 : (double)d->latency[(size_t)((double)(d->received - 1) * part)] / 1e3;
+}
+
+static bool report(drive *d, int pub_status) {
+    uint64_t doubled = 0;
+    uint64_t disordered = 0;
+    uint64_t sent = d->opt.count * d->opt.subscribers;
+    double wall_s = (double)(d->last_ns - d->start_ns) / 1e9;
+    for (size_t i = 0; i < d->opt.subscribers; i++) {
+        doubled += d->subs[i].tally.doubled;
+        disordered += d->subs[i].tally.disordered;
+    }
+    qsort(d->latency, d->received, sizeof *d->latency, by_value);
+    printf("{\"sent\":%" PRIu64 ",\"received\":%zu,\"doubled\":%" PRIu64 ",\"disordered\":%" PRIu64 ",", sent,
+           d->received, doubled, disordered);
+    printf("\"rate\":%.0f,\"wall_s\":%.3f,", d->received > 0 ? (double)d->received / wall_s : 0, wall_s);
+    printf("\"p50_us\":%.1f,\"p90_us\":%.1f,\"p99_us\":%.1f,\"max_us\":%.1f,", percentile_us(d, .5),
+           percentile_us(d, .9), percentile_us(d, .99), percentile_us(d, 1));
+    printf("\"publisher_status\":%d}\n", pub_status);
+    return d->received == sent && doubled == 0 && disordered == 0;
+}
+
+static void prepare(drive *d) {
+    size_t n = d->opt.subscribers;
+    d->subs = calloc(n, sizeof *d->subs);
+    d->polled = calloc(2 * n, sizeof *d->polled);
+    d->latency = calloc(n * d->opt.count, sizeof *d->latency);
+    if (d->subs == NULL || d->polled == NULL || d->latency == NULL)
+        die("memory");
+    for (size_t i = 0; i < n; i++)
+        start_subscriber(d, &d->subs[i]);
+    await_subscribers(d);
+}
+
+static bool run(drive *d) {
+    pthread_t feeder;
+    prepare(d);
+    start_publisher(d);
+    if ((errno = pthread_create(&feeder, NULL, feed, d)) != 0)
+        die("thread");
+    while (d->open > 0 && read_some(d, d->opt.quiet_ms))
+        continue;
+    if (d->received < d->opt.count * d->opt.subscribers)
+        kill(d->pub, SIGTERM);
+    pthread_join(feeder, NULL);
+    int status = end_child(d->pub);
+    for (size_t i = 0; i < d->opt.subscribers; i++)
+        kill(d->subs[i].pid, SIGTERM);
+    for (size_t i = 0; i < d->opt.subscribers; i++)
+        end_child(d->subs[i].pid);
+    return report(d, status);
+}
+
+static _Noreturn void usage(void) {
+    fprintf(stderr, "usage: pipe_drive [-n COUNT] [-s SIZE] [-r RATE] [-N SUBSCRIBERS] [-q QUIET_S] [-v | -p PROBE]\n"
+                    "                  SUBSCRIBER PUBLISHER\n");
+    exit(2);
+}
+
+static void set_option(options *opt, int letter, const char *value) {
+    switch (letter) {
+    case 'n': opt->count = strtoull(value, NULL, 10); break;
+    case 's': opt->size = strtoull(value, NULL, 10); break;
+    case 'r': opt->rate = strtoull(value, NULL, 10); break;
+    case 'N': opt->subscribers = strtoull(value, NULL, 10); break;
+    case 'q': opt->quiet_ms = atoi(value) * 1000; break;
+    case 'v': opt->ready_line = true; break;
+    case 'p': opt->probe = value; break;
+    default: usage();
+    }
+}
+
+int main(int argc, char **argv) {
+    drive d = {.opt = {.count = 1000000, .size = 100, .subscribers = 1, .quiet_ms = 10000}};
+    int letter;
+    while ((letter = getopt(argc, argv, "n:s:r:N:q:vp:")) != -1)
+        set_option(&d.opt, letter, optarg);
+    if (argc - optind != 2 || d.opt.count == 0 || d.opt.subscribers == 0 || d.opt.size < LINE_MIN ||
+        d.opt.size > LINE_MAX)
+        usage();
+    d.opt.sub = argv[optind];
+    d.opt.pub = argv[optind + 1];
+    signal(SIGPIPE, SIG_IGN);
+    return run(&d) ? 0 : 1;
+}
