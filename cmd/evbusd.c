@@ -47,17 +47,20 @@ static const evb_opt ROWS[] = {
      "keep at most that much (10G), or that long (7d); may be given for both", "1G 10G 100G 1d 7d"},
     {0, "segment", EVB_OPT_SIZE, offsetof(options, segment), NULL, "SIZE", "size of the journal's files (64M)", NULL},
     {0, "live", EVB_OPT_LIST, offsetof(options, live), NULL, "PATTERN", "never store these topics", NULL},
-    {0, "max-payload", EVB_OPT_SIZE, offsetof(options, max_payload), NULL, "SIZE", "largest payload taken (1M)", NULL},
+    {0, "max-payload", EVB_OPT_SIZE, offsetof(options, max_payload), NULL, "SIZE", "largest payload taken (1M)",
+     NULL},
     {0, "ready-fd", EVB_OPT_NUMBER, offsetof(options, ready_fd), NULL, "N",
      "write a newline there when ready, and close it", NULL},
     {0, "memory", EVB_OPT_FLAG, offsetof(options, memory), NULL, NULL, "keep the journal in memory only", NULL},
     EVB_OPTS_STANDARD(options, standard),
 };
 
-static const evb_opts OPTS = {
-    "evbusd",     "[OPTION]...", "The hub: stores events in order, acknowledges them, and fans them out.",
-    ROWS,         sizeof ROWS / sizeof *ROWS,
-    NULL};
+static const evb_opts OPTS = {"evbusd",
+                              "[OPTION]...",
+                              "The hub: stores events in order, acknowledges them, and fans them out.",
+                              ROWS,
+                              sizeof ROWS / sizeof *ROWS,
+                              NULL};
 
 /* Everything that the options say, understood. */
 typedef struct {
@@ -420,8 +423,9 @@ int main(int argc, char **argv) {
     if (!d.settings)
         return fail(&err);
     if (!answered(&d.settings->o, &status)) {
-        int rc = first < argc ? evb_fail(&err, EVB_EINVAL, "%s: evbusd takes no operands; try 'evbusd --help'", argv[first])
-                              : open_all(&d, &err);
+        int rc = first < argc
+                     ? evb_fail(&err, EVB_EINVAL, "%s: evbusd takes no operands; try 'evbusd --help'", argv[first])
+                     : open_all(&d, &err);
         rc = rc ? rc : run(&d, &err);
         status = rc ? fail(&err) : 0;
     }

@@ -34,7 +34,7 @@ static const evb_opt ROWS[] = {
 };
 
 static const evb_opts OPTS = {"evctl",
-                              "[OPTION]... status\nevctl [OPTION]... verify\nevctl [OPTION]... repair",
+                              "[OPTION]... status\n[OPTION]... verify\n[OPTION]... repair",
                               "Looks at a hub (status) or at its journal (verify), or cuts damage out of a journal\n"
                               "whose hub is stopped (repair).",
                               ROWS,

@@ -182,9 +182,9 @@ typedef enum {
     EVB_NOTE_CAUGHT_UP,    /* the replay has reached the head; value: its seq */
     EVB_NOTE_DISCONNECTED, /* trying to get back */
     EVB_NOTE_RECONNECTED,  /* back, nothing missed; value: the hub's head */
-    EVB_NOTE_REPAIRED,     /* the feed had dropped stored events; they were fetched; value: how many seqs were looked at */
-    EVB_NOTE_LOST,         /* live events were lost; value: how many */
-    EVB_NOTE_GAP           /* retention had removed events (allow_gap); value: how many seqs */
+    EVB_NOTE_REPAIRED, /* the feed had dropped stored events; they were fetched; value: how many seqs were looked at */
+    EVB_NOTE_LOST,     /* live events were lost; value: how many */
+    EVB_NOTE_GAP       /* retention had removed events (allow_gap); value: how many seqs */
 } evb_note;
 
 typedef void evb_note_fn(void *context, evb_note note, uint64_t value);

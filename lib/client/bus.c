@@ -143,7 +143,7 @@ static int code_of(const char *word, size_t size) {
     static const struct {
         const char *word;
         int code;
-    } CODES[] = {{"data", EVB_EDATA}, {"store", EVB_ESTORE},      {"perm", EVB_EPERM},
+    } CODES[] = {{"data", EVB_EDATA}, {"store", EVB_ESTORE},     {"perm", EVB_EPERM},
                  {"gone", EVB_EGONE}, {"damaged", EVB_EDAMAGED}, {"usage", EVB_EINVAL}};
     for (size_t i = 0; i < sizeof CODES / sizeof *CODES; i++)
         if (strlen(CODES[i].word) == size && memcmp(CODES[i].word, word, size) == 0)
@@ -344,8 +344,8 @@ static void read_status(evb_mp mp, evb_status *out) {
                 return;
             continue;
         }
-#define ROW(text, field) \
-    if (size == sizeof text - 1 && memcmp(name, text, size) == 0) \
+#define ROW(text, field)                                                                                             \
+    if (size == sizeof text - 1 && memcmp(name, text, size) == 0)                                                    \
     out->field = (__typeof__(out->field))value
         ROW("first", first);
         ROW("head", head);

@@ -5,9 +5,9 @@
 #include <stdatomic.h>
 
 #include "base/buf.h"
+#include "evbus.h"
 #include "event/limits.h"
 #include "event/mp.h"
-#include "evbus.h"
 #include "net/link.h"
 
 /* A call's body, which libzmq's thread may still be sending when the call is over. */
@@ -44,9 +44,9 @@ struct evb_call {
 typedef struct evb_driven evb_driven;
 struct evb_driven {
     evb_driven *next;
-    void (*step)(void *context);           /* takes in what has happened; starts what is due */
+    void (*step)(void *context);              /* takes in what has happened; starts what is due */
     int64_t (*deadline)(const void *context); /* monotonic; INT64_MAX: none */
-    bool (*ready)(const void *context);    /* whether it has something for its user */
+    bool (*ready)(const void *context);       /* whether it has something for its user */
     void *context;
 };
 
@@ -59,7 +59,7 @@ struct evb_bus {
     int64_t progress_ns;    /* monotonic: when the hub last answered, or began to owe an answer */
     int64_t retry_ns;       /* monotonic: when to connect again, while the channel is down */
     int64_t backoff_ns;
-    bool was_up;            /* since the calls that are open began */
+    bool was_up; /* since the calls that are open began */
     evb_driven *driven;
     evb_pub *own; /* of evb_publish */
 };

@@ -150,8 +150,8 @@ static bool take_topics(evb_sub *self, evb_mp mp, uint32_t count) {
     uint64_t last, version;
     uint32_t fields;
     while (count--) {
-        if (!evb_mp_array(&mp, &fields) || fields < 3 || !evb_mp_str(&mp, &topic, &size) || !evb_mp_uint(&mp, &last) ||
-            !evb_mp_uint(&mp, &version))
+        if (!evb_mp_array(&mp, &fields) || fields < 3 || !evb_mp_str(&mp, &topic, &size) ||
+            !evb_mp_uint(&mp, &last) || !evb_mp_uint(&mp, &version))
             return false;
         while (fields-- > 3)
             if (!evb_mp_skip(&mp))

@@ -20,10 +20,10 @@ struct evb_pub {
     evb_bus *bus;
     evb_pub_options options;
     uint8_t producer[EVB_PRODUCER_SIZE];
-    uint64_t batches; /* begun so far: the number of the open one */
-    uint64_t acked;   /* number of the last acknowledged batch */
-    evb_frame *open;  /* the frame being filled; NULL: none */
-    size_t record;    /* where its last record begins */
+    uint64_t batches;       /* begun so far: the number of the open one */
+    uint64_t acked;         /* number of the last acknowledged batch */
+    evb_frame *open;        /* the frame being filled; NULL: none */
+    size_t record;          /* where its last record begins */
     uint64_t added, stored; /* events */
     size_t flying, flying_bytes;
     bool wanted;          /* evb_pub_send was called for the open frame */
@@ -80,8 +80,8 @@ static bool take_runs(evb_pub *self, const evb_buf *frame, evb_mp mp, uint64_t *
     if (!evb_mp_array(&mp, &runs) || evb_record_parse(frame->data, frame->size, &first))
         return false;
     for (*last = first.producer_seq - 1; runs--; *last += batches) {
-        if (!evb_mp_array(&mp, &fields) || fields < 3 || !evb_mp_uint(&mp, &number) ||
-            !evb_mp_uint(&mp, &batches) || !evb_mp_uint(&mp, &seq))
+        if (!evb_mp_array(&mp, &fields) || fields < 3 || !evb_mp_uint(&mp, &number) || !evb_mp_uint(&mp, &batches) ||
+            !evb_mp_uint(&mp, &seq))
             return false;
         while (fields-- > 3)
             if (!evb_mp_skip(&mp))
@@ -165,28 +165,32 @@ static bool same_topic(const evb_pub *self, const evb_event *event) {
 
 /* ---- what may be published ---- */
 
-static bool plain_text(const char *text, size_t size, bool name) {
+/* Whether it can be a header's name or an id: UTF-8, no '=' and no control character. */
+static bool plain_name(const char *text, size_t size) {
     for (size_t i = 0; i < size; i++)
-        if ((name && ((uint8_t)text[i] < 0x20 || text[i] == '=' || text[i] == 0x7f)))
+        if ((uint8_t)text[i] < 0x20 || text[i] == '=' || text[i] == 0x7f)
             return false;
-    return true;
+    return evb_text_valid(text, size);
 }
 
-/* The bytes that an event takes, headers included, or 0 and why not. */
+/* Adds the bytes of the headers and the id to *size. EVB_EDATA and what is wrong with them. */
 static int check_headers(const evb_event *event, size_t *size, evb_error *err) {
     if (event->header_count > EVB_HEADER_COUNT_MAX)
         return evb_fail(err, EVB_EDATA, "more than %d headers", EVB_HEADER_COUNT_MAX);
     size_t bytes = 8;
     for (size_t i = 0; i < event->header_count; i++) {
         const evb_header *h = &event->headers[i];
-        if (!h->name_size || h->name_size > HEADER_NAME_MAX || !plain_text(h->name, h->name_size, true))
-            return evb_fail(err, EVB_EDATA, "header %zu: a name has 1 to %d bytes, no '=' and no control character",
-                            i + 1, HEADER_NAME_MAX);
+        if (!h->name_size || h->name_size > HEADER_NAME_MAX || !plain_name(h->name, h->name_size))
+            return evb_fail(err, EVB_EDATA,
+                            "header %zu: a name has 1 to %d bytes of UTF-8, no '=' and no control character", i + 1,
+                            HEADER_NAME_MAX);
+        if (!evb_text_valid(h->value, h->value_size))
+            return evb_fail(err, EVB_EDATA, "header %zu: its value is not UTF-8", i + 1);
         bytes += h->name_size + h->value_size + 10;
     }
     if (bytes > EVB_HEADERS_MAX)
         return evb_fail(err, EVB_EDATA, "headers of %zu bytes: over the limit of %d", bytes, EVB_HEADERS_MAX);
-    if (event->id && (!event->id_size || event->id_size >= EVB_ID_MAX || !plain_text(event->id, event->id_size, true)))
+    if (event->id && (!event->id_size || event->id_size >= EVB_ID_MAX || !plain_name(event->id, event->id_size)))
         return evb_fail(err, EVB_EDATA, "an id has 1 to %d bytes, no '=' and no control character", EVB_ID_MAX - 1);
     *size += bytes + event->id_size;
     return 0;

@@ -103,8 +103,9 @@ static void fetch_more(evb_sub *self) {
         return;
     evb_call *call = evb_call_new(self->bus, "fetch", 4, &packer, fetched, self);
     size_t count = evb_patterns_count(self->patterns), size;
-    int rc = !call || msgpack_pack_uint64(&packer, self->fetch_next) || msgpack_pack_uint64(&packer, self->fetch_to) ||
-             msgpack_pack_uint64(&packer, EVB_FETCH_DEFAULT) || msgpack_pack_array(&packer, count);
+    int rc = !call || msgpack_pack_uint64(&packer, self->fetch_next) ||
+             msgpack_pack_uint64(&packer, self->fetch_to) || msgpack_pack_uint64(&packer, EVB_FETCH_DEFAULT) ||
+             msgpack_pack_array(&packer, count);
     for (size_t i = 0; !rc && i < count; i++) {
         const char *text = evb_patterns_get(self->patterns, i, &size);
         rc = evb_mp_pack_str(&packer, text, size);
@@ -252,7 +253,8 @@ static int64_t deadline(const void *context) {
     if (self->state != SUB_JOIN && self->state != SUB_LIVE)
         return at;
     if (patience >= 0)
-        at = self->heard_ns + (self->state == SUB_LIVE && patience < SILENCE_LEAST_NS ? SILENCE_LEAST_NS : patience) + 1;
+        at = self->heard_ns + (self->state == SUB_LIVE && patience < SILENCE_LEAST_NS ? SILENCE_LEAST_NS : patience) +
+             1;
     if (evb_channel_look(self->feed) == EVB_CHANNEL_CLOSED && self->retry_ns < at)
         at = self->retry_ns;
     return at;
@@ -309,8 +311,8 @@ static void begin_batch(evb_sub *self, const evb_record *rec) {
 static void welcome(evb_sub *self, uint64_t head) {
     if (self->subscribed && head < self->head) {
         char text[200];
-        snprintf(text, sizeof text, "the hub has another journal now: its head is %" PRIu64 ", and was %" PRIu64, head,
-                 self->head);
+        snprintf(text, sizeof text, "the hub has another journal now: its head is %" PRIu64 ", and was %" PRIu64,
+                 head, self->head);
         evb_sub_fail(self, EVB_EGONE, text);
         return;
     }

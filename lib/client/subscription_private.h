@@ -38,30 +38,30 @@ struct evb_sub {
     uint64_t head; /* of the hub, as last told: where until_head ends, where a repair ends */
     uint64_t hub_first;
 
-    void (*then)(evb_sub *self);   /* once the hub's status is there */
+    void (*then)(evb_sub *self); /* once the hub's status is there */
 
     /* where to start */
     seq_list tops; /* topics' last seqs: picks in order, or a heap for BACK */
     size_t pick;
-    uint64_t want; /* BACK: events still to be found */
-    uint64_t looking; /* BACK: the seq whose batch is being fetched */
+    uint64_t want;             /* BACK: events still to be found */
+    uint64_t looking;          /* BACK: the seq whose batch is being fetched */
     char after[EVB_TOPIC_MAX]; /* LAST_PER_TOPIC, BACK: where the next page of topics begins */
 
     /* fetching */
-    uint64_t fetch_next, fetch_to; /* what is asked for next; fetch_to 0: the head */
-    bool fetching;                 /* an answer is owed */
-    bool fetched_all;              /* no more is to be asked for */
-    evb_message piece, ready;      /* records: being read, and waiting behind it */
+    uint64_t fetch_next, fetch_to;   /* what is asked for next; fetch_to 0: the head */
+    bool fetching;                   /* an answer is owed */
+    bool fetched_all;                /* no more is to be asked for */
+    evb_message piece, ready;        /* records: being read, and waiting behind it */
     uint64_t piece_next, ready_next; /* `done` once they are read, plus 1 */
     size_t piece_at;
 
     /* the feed */
     evb_channel *feed;
     char token[33];
-    bool subscribed;           /* the first welcome has come */
-    bool lost;                 /* the connection was lost since then */
-    uint64_t repaired_from;    /* a gap's first seq, while it is repaired; 0: a seam, not a gap */
-    evb_message frame;         /* from the feed: being read, or held during a repair */
+    bool subscribed;        /* the first welcome has come */
+    bool lost;              /* the connection was lost since then */
+    uint64_t repaired_from; /* a gap's first seq, while it is repaired; 0: a seam, not a gap */
+    evb_message frame;      /* from the feed: being read, or held during a repair */
     bool frame_held;
     int64_t heard_ns, retry_ns, backoff_ns;
     evb_table *live; /* topic to live_mark */

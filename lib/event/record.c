@@ -12,7 +12,8 @@
 
 static const uint8_t MAGIC[4] = {'E', 'V', 'B', 'J'};
 
-enum { /* offsets in the record header */
+/* Offsets in the record header. */
+enum {
     H_VERSION = 4,
     H_TOPIC_SIZE = 5,
     H_ZERO = 6,
@@ -23,7 +24,8 @@ enum { /* offsets in the record header */
     H_CHECKSUM = 32
 };
 
-enum { /* offsets in the batch: of each field's type byte */
+/* Offsets in the batch: of the type byte of each field. */
+enum {
     B_VERSION = 1,
     B_FLAGS = 2,
     B_SEQ = 3,
@@ -50,8 +52,8 @@ size_t evb_record_size(const uint8_t *data, size_t size) {
 }
 
 static const char *parse_batch(uint8_t *b, size_t size, evb_record *out) {
-    static const uint8_t fixed[][2] = {{B_SEQ, MP_U64},          {B_PREV, MP_U64},         {B_TOPIC_VERSION, MP_U64},
-                                       {B_TIME, MP_U64},         {B_MARK, MP_U64},         {B_PRODUCER, MP_BIN8},
+    static const uint8_t fixed[][2] = {{B_SEQ, MP_U64},          {B_PREV, MP_U64},      {B_TOPIC_VERSION, MP_U64},
+                                       {B_TIME, MP_U64},         {B_MARK, MP_U64},      {B_PRODUCER, MP_BIN8},
                                        {B_PRODUCER_SEQ, MP_U64}, {B_EVENTS, MP_ARRAY32}};
     if (size < EVB_BATCH_HEADER || b[0] != MP_ARRAY10)
         return "its batch is not an array of ten";
@@ -207,9 +209,7 @@ void evb_record_set_live(evb_record *rec) {
     rec->batch[B_FLAGS] = rec->flags;
 }
 
-void evb_record_seal(evb_record *rec) {
-    evb_put64(rec->record + H_CHECKSUM, checksum(rec->record, rec->size));
-}
+void evb_record_seal(evb_record *rec) { evb_put64(rec->record + H_CHECKSUM, checksum(rec->record, rec->size)); }
 
 void evb_batch_set_mark(uint8_t *batch, uint64_t mark) { evb_put64(batch + B_MARK + 1, mark); }
 
@@ -310,7 +310,8 @@ bool evb_record_add(evb_buf *out, size_t start, const evb_event *event) {
     return true;
 }
 
-bool evb_frame_beat(evb_buf *out, const char *topic, size_t topic_size, uint64_t seq, uint64_t mark, int64_t time_ns) {
+bool evb_frame_beat(evb_buf *out, const char *topic, size_t topic_size, uint64_t seq, uint64_t mark,
+                    int64_t time_ns) {
     static const uint8_t nobody[EVB_PRODUCER_SIZE];
     if (!add_body(out, topic, topic_size, 0, nobody, 0))
         return false;

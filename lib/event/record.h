@@ -30,15 +30,15 @@
  *           80     events: each a bin (the payload), or an array of payload, headers (map of str to str, or nil)
  *                  and id (str or nil); readers pass over further elements
  *
- * To change it: new elements at the end of the batch or of an event's array need no new version. Anything else
- * raises the format version in the header (journal) and in the batch (feed), and readers here keep both. */
+ * To change it: new elements at the end of an event's array need no new version. Anything else raises the format
+ * version in the header (journal) and in the batch (feed), and readers here keep both. */
 #ifndef EVB_RECORD_H
 #define EVB_RECORD_H
 
 #include "base/buf.h"
+#include "evbus.h"
 #include "event/limits.h"
 #include "event/mp.h"
-#include "evbus.h"
 
 enum {
     EVB_RECORD_HEADER = 40,

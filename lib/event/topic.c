@@ -27,6 +27,16 @@ static size_t utf8_length(const unsigned char *p, size_t left) {
     return bad ? 0 : n;
 }
 
+bool evb_text_valid(const char *text, size_t size) {
+    const unsigned char *p = (const unsigned char *)text;
+    for (size_t i = 0, n; i < size; i += n) {
+        n = utf8_length(p + i, size - i);
+        if (!n || !p[i])
+            return false;
+    }
+    return true;
+}
+
 /* What is wrong with one token, or NULL; "*" and "#" alone are for the caller to allow. */
 static const char *token_fault(const char *token, size_t size) {
     if (!size)

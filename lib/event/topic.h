@@ -4,6 +4,9 @@
 
 #include "evbus.h"
 
+/* Whether it is UTF-8 (RFC 3629: no overlong forms, no surrogates, up to U+10FFFF) and holds no NUL. */
+bool evb_text_valid(const char *text, size_t size);
+
 /* NULL if it is a well-formed topic, else a phrase that says what is wrong. Topics of the hub ($...) are well formed. */
 const char *evb_topic_fault(const char *topic, size_t size);
 

@@ -102,12 +102,9 @@ static int status(evb_hub *self, const evb_request *request, evb_error *err) {
     const struct {
         const char *name;
         uint64_t value;
-    } rows[] = {{"first", evb_journal_first(self->journal)},
-                {"head", evb_journal_head(self->journal)},
-                {"max_payload", self->options.max_payload},
-                {"pid", (uint64_t)self->options.pid},
-                {"time", (uint64_t)request->now_ns},
-                {"bytes", evb_journal_bytes(self->journal)}};
+    } rows[] = {{"first", evb_journal_first(self->journal)}, {"head", evb_journal_head(self->journal)},
+                {"max_payload", self->options.max_payload},  {"pid", (uint64_t)self->options.pid},
+                {"time", (uint64_t)request->now_ns},         {"bytes", evb_journal_bytes(self->journal)}};
     const uint32_t count = sizeof rows / sizeof *rows;
     msgpack_packer packer;
     (void)err;

@@ -3,13 +3,13 @@
  * Invariants: a file's fd stays open until it is removed; the fds handed out are duplicates, so that closing one ends
  * nothing. Syncing is nothing: memory is as safe as it gets. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <fcntl.h>
 
 #include "base/error.h"
 #include "journal/io.h"
@@ -148,8 +148,8 @@ evb_io *evb_io_memory_new(evb_error *err) {
         evb_fail(err, EVB_ENOMEM, "journal: out of memory");
         return NULL;
     }
-    self->io = (evb_io){memory_open,    memory_close,  memory_pread, memory_pwrite,  memory_datasync,
+    self->io = (evb_io){memory_open,     memory_close, memory_pread,  memory_pwrite, memory_datasync,
                         memory_truncate, memory_size,  memory_remove, memory_rename, memory_nothing,
-                        memory_list,    memory_space, memory_destroy};
+                        memory_list,     memory_space, memory_destroy};
     return &self->io;
 }

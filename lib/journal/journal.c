@@ -127,8 +127,9 @@ static void look_for_room(evb_journal *self) {
         return;
     bool full = left < total / 100 * self->options.reserve_percent;
     if (full != self->full)
-        evb_log_say(&self->log, full ? "journal: less than %u %% of the disk is free: taking no events"
-                                     : "journal: %u %% of the disk is free again: taking events",
+        evb_log_say(&self->log,
+                    full ? "journal: less than %u %% of the disk is free: taking no events"
+                         : "journal: %u %% of the disk is free again: taking events",
                     self->options.reserve_percent);
     self->full = full;
 }
@@ -219,7 +220,8 @@ static size_t total_size(const evb_record *recs, size_t count) {
 int evb_journal_append(evb_journal *self, evb_record *recs, size_t count, int64_t now_ns, evb_error *err) {
     size_t size = total_size(recs, count), done = 0;
     int rc = check_room(self, err);
-    if (rc == 0 && evb_journal_active(self)->size && evb_journal_active(self)->size + size > self->options.segment_bytes)
+    if (rc == 0 && evb_journal_active(self)->size &&
+        evb_journal_active(self)->size + size > self->options.segment_bytes)
         rc = roll(self, now_ns, err);
     if (rc || (rc = make_room_for(self, count, err)))
         return rc;

@@ -13,9 +13,9 @@
 typedef struct evb_journal evb_journal;
 
 typedef struct {
-    uint64_t segment_bytes;  /* begin a new segment beyond this */
-    uint64_t retain_bytes;   /* drop the oldest segments beyond this; 0: keep all */
-    int64_t retain_ns;       /* drop segments whose newest event is older; 0: keep all */
+    uint64_t segment_bytes;   /* begin a new segment beyond this */
+    uint64_t retain_bytes;    /* drop the oldest segments beyond this; 0: keep all */
+    int64_t retain_ns;        /* drop segments whose newest event is older; 0: keep all */
     unsigned reserve_percent; /* take no events while less of the disk is free */
 } evb_journal_options;
 

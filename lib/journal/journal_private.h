@@ -15,12 +15,12 @@ struct evb_journal {
     evb_catalog *catalog;
     evb_segment *segments; /* ascending; never empty; the last is the one appended to, and open */
     size_t segment_count;
-    uint64_t durable;       /* all below this seq is safe */
-    uint64_t bytes;         /* of all segments */
-    uint64_t unchecked;     /* bytes appended since the disk's room was looked at */
-    bool full;              /* too little room: nothing is taken */
-    bool broken;            /* a sync or a truncate failed: nothing is taken any more */
-    evb_scan scan;          /* its buffer serves every reader */
+    uint64_t durable;                 /* all below this seq is safe */
+    uint64_t bytes;                   /* of all segments */
+    uint64_t unchecked;               /* bytes appended since the disk's room was looked at */
+    bool full;                        /* too little room: nothing is taken */
+    bool broken;                      /* a sync or a truncate failed: nothing is taken any more */
+    evb_scan scan;                    /* its buffer serves every reader */
     uint64_t used[OPEN_SEGMENTS_MAX]; /* firsts of the sealed segments that are open, the oldest use first */
     size_t used_count;
     evb_topic_state **touched; /* of the append under way, and what they were before it */

@@ -52,8 +52,9 @@ static int cut_tail(evb_journal *self, evb_segment *seg, uint64_t end, const cha
     evb_segment_name(seg->first, name);
     if (self->io->truncate(self->io, seg->fd, (off_t)seg->size) || self->io->datasync(self->io, seg->fd))
         return evb_fail_errno(err, EVB_EIO, errno, "%s: cannot cut off its torn tail", name);
-    evb_log_say(&self->log, "%s: cut off a torn tail of %" PRIu64 " bytes at offset %" PRIu64 " (%s); next seq %" PRIu64,
-                name, end - seg->size, seg->size, reason, seg->next);
+    evb_log_say(&self->log,
+                "%s: cut off a torn tail of %" PRIu64 " bytes at offset %" PRIu64 " (%s); next seq %" PRIu64, name,
+                end - seg->size, seg->size, reason, seg->next);
     self->bytes -= end - seg->size;
     return 0;
 }
@@ -70,8 +71,9 @@ static int judge_tail(evb_journal *self, evb_segment *seg, evb_scan *scan, const
             evb_segment_fail(seg, EVB_EDAMAGED, seg->size, seg->next, reason, err);
             size_t used = strlen(err->text);
             evb_error head = *err;
-            return evb_fail(err, EVB_EDAMAGED, "%.*s; a good record follows at offset %" PRIu64 " (seq %" PRIu64
-                            "): run evctl repair", (int)used, head.text, found, rec.seq);
+            return evb_fail(err, EVB_EDAMAGED,
+                            "%.*s; a good record follows at offset %" PRIu64 " (seq %" PRIu64 "): run evctl repair",
+                            (int)used, head.text, found, rec.seq);
         }
         scan->offset = found;
     }
@@ -94,7 +96,8 @@ static int read_last(evb_journal *self, evb_error *err) {
     while ((rc = evb_scan_next(scan, &rec, &why)) > 0) {
         if (rec.seq < seg->next) {
             scan->offset = seg->size;
-            return evb_segment_fail(seg, EVB_EDAMAGED, seg->size, seg->next, "a seq comes again: run evctl repair", err);
+            return evb_segment_fail(seg, EVB_EDAMAGED, seg->size, seg->next, "a seq comes again: run evctl repair",
+                                    err);
         }
         if (!evb_segment_note(seg, &rec))
             return evb_fail(err, EVB_ENOMEM, "journal: out of memory");
@@ -168,8 +171,9 @@ static int recover_catalog(evb_journal *self, const char *path, evb_error *err) 
         return rc;
     uint64_t head = evb_journal_active(self)->next - 1, seq = evb_catalog_seq(self->catalog);
     if (seq > head) {
-        evb_log_say(&self->log, "catalog: it is ahead of the journal (seq %" PRIu64 ", %" PRIu64
-                    "); building it anew", seq, head);
+        evb_log_say(&self->log,
+                    "catalog: it is ahead of the journal (seq %" PRIu64 ", %" PRIu64 "); building it anew", seq,
+                    head);
         if ((rc = evb_catalog_clear(self->catalog, err)))
             return rc;
     } else if (!seq && self->segment_count > 1) {

@@ -31,7 +31,7 @@ typedef struct {
     evb_scan scan;
     uint64_t expected; /* the seq that should come next */
     bool damaged;
-    int copy;           /* fd of the new file, or -1 */
+    int copy; /* fd of the new file, or -1 */
     uint64_t copy_size;
 } walk;
 
@@ -52,7 +52,8 @@ static int copy_lost(walk *w, uint64_t last) {
         return 0;
     static const uint8_t nobody[EVB_PRODUCER_SIZE];
     char text[128];
-    int n = snprintf(text, sizeof text, "lost: seqs %" PRIu64 " to %" PRIu64 ", damaged in %s", w->expected, last, w->name);
+    int n = snprintf(text, sizeof text, "lost: seqs %" PRIu64 " to %" PRIu64 ", damaged in %s", w->expected, last,
+                     w->name);
     evb_event event = {.payload = text, .size = (size_t)n};
     evb_buf buf = {0};
     evb_record rec;
@@ -108,7 +109,8 @@ static int hole(walk *w, uint64_t from, uint64_t to, uint64_t last, const char *
         evb_log_say(&w->log, "%s: offset %" PRIu64 " to %" PRIu64 ": %s; seqs %" PRIu64 " to %" PRIu64 " %s", w->name,
                     from, to, reason, w->expected, last, w->repair ? "are lost" : "cannot be read");
     else
-        evb_log_say(&w->log, "%s: offset %" PRIu64 " to %" PRIu64 ": %s; no seq is missing", w->name, from, to, reason);
+        evb_log_say(&w->log, "%s: offset %" PRIu64 " to %" PRIu64 ": %s; no seq is missing", w->name, from, to,
+                    reason);
     int rc = copy_lost(w, last);
     w->expected += lost;
     return rc;
@@ -116,8 +118,8 @@ static int hole(walk *w, uint64_t from, uint64_t to, uint64_t last, const char *
 
 static int good(walk *w, const evb_record *rec, uint64_t offset) {
     int rc = 0;
-    if (rec->seq > w->expected && !(rec->topic_size == sizeof LOST_TOPIC - 1 &&
-                                    memcmp(rec->topic, LOST_TOPIC, rec->topic_size) == 0))
+    if (rec->seq > w->expected &&
+        !(rec->topic_size == sizeof LOST_TOPIC - 1 && memcmp(rec->topic, LOST_TOPIC, rec->topic_size) == 0))
         rc = hole(w, offset, offset, rec->seq - 1, "seqs are missing before this place");
     rc = rc ? rc : copy_bytes(w, rec->record, rec->size);
     w->expected = rec->seq + rec->count;
@@ -149,8 +151,10 @@ static int pass_fault(walk *w, uint64_t from, uint64_t segment_end_seq, const ch
     if (segment_end_seq)
         return hole(w, from, w->scan.end, segment_end_seq - 1, reason);
     w->out->tail_bytes = w->scan.end - from;
-    evb_log_say(&w->log, "%s: a torn tail of %" PRIu64 " bytes at offset %" PRIu64
-                " (%s): a write under way, or cut off at the next start", w->name, w->out->tail_bytes, from, reason);
+    evb_log_say(&w->log,
+                "%s: a torn tail of %" PRIu64 " bytes at offset %" PRIu64
+                " (%s): a write under way, or cut off at the next start",
+                w->name, w->out->tail_bytes, from, reason);
     w->damaged |= w->repair;
     return 0;
 }
@@ -228,8 +232,10 @@ static int walk_journal(evb_io *io, evb_log log, bool repair, evb_verification *
 int evb_journal_verify(evb_io *io, evb_log log, evb_verification *out, evb_error *err) {
     int rc = walk_journal(io, log, false, out, err);
     if (rc == 0 && out->damages)
-        rc = evb_fail(err, EVB_EDAMAGED, "journal: damaged in %" PRIu64 " places, %" PRIu64
-                      " seqs cannot be read: stop the hub and run evctl repair", out->damages, out->lost);
+        rc = evb_fail(err, EVB_EDAMAGED,
+                      "journal: damaged in %" PRIu64 " places, %" PRIu64
+                      " seqs cannot be read: stop the hub and run evctl repair",
+                      out->damages, out->lost);
     return rc;
 }
 

@@ -7,10 +7,10 @@
 
 typedef struct {
     uint64_t segments, records, events, bytes;
-    uint64_t first, last;  /* seqs; last < first: the journal is empty */
-    uint64_t damages;      /* places where something is wrong */
-    uint64_t lost;         /* seqs that cannot be read */
-    uint64_t tail_bytes;   /* a torn tail, which a hub's start cuts off, or a write under way */
+    uint64_t first, last; /* seqs; last < first: the journal is empty */
+    uint64_t damages;     /* places where something is wrong */
+    uint64_t lost;        /* seqs that cannot be read */
+    uint64_t tail_bytes;  /* a torn tail, which a hub's start cuts off, or a write under way */
 } evb_verification;
 
 /* Reads every record of the journal behind io and checks it; says each damage on log, naming file, offset and seqs.

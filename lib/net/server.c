@@ -327,8 +327,11 @@ static int bind_url(evb_server *self, const evb_url *url, evb_error *err) {
     umask(mask);
     if (rc == 0)
         return 0;
-    return evb_fail(err, why == EADDRINUSE ? EVB_EBUSY : why == EACCES ? EVB_EPERM : EVB_EIO, "%s: cannot bind: %s",
-                    url->request, zmq_strerror(why));
+    return evb_fail(err,
+                    why == EADDRINUSE ? EVB_EBUSY
+                    : why == EACCES   ? EVB_EPERM
+                                      : EVB_EIO,
+                    "%s: cannot bind: %s", url->request, zmq_strerror(why));
 }
 
 static int open_sockets(evb_server *self, evb_error *err) {
@@ -373,11 +376,13 @@ static int take_directory(evb_server *self, size_t i, evb_error *err) {
     struct stat st;
     char path[EVB_ENDPOINT_MAX + 8];
     if (mkdir(dir, 0700) && errno != EEXIST)
-        return evb_fail_errno(err, errno == EACCES ? EVB_EPERM : EVB_EIO, errno, "%s: cannot make the directory", dir);
+        return evb_fail_errno(err, errno == EACCES ? EVB_EPERM : EVB_EIO, errno, "%s: cannot make the directory",
+                              dir);
     if (lstat(dir, &st))
         return evb_fail_errno(err, EVB_EIO, errno, "%s", dir);
     if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 0077))
-        return evb_fail(err, EVB_EPERM, "%s: must be a directory of yours that nobody else may enter (chmod 700)", dir);
+        return evb_fail(err, EVB_EPERM, "%s: must be a directory of yours that nobody else may enter (chmod 700)",
+                        dir);
     snprintf(path, sizeof path, "%s/lock", dir);
     self->locks[i] = evb_lock_take(path, err);
     return self->locks[i] < 0 ? self->locks[i] : 0;
@@ -462,8 +467,10 @@ static int watch(evb_server *self, evb_error *err) {
     uint64_t now = anonymous_memory();
     if (now < self->memory_bound)
         return 0;
-    evb_log_say(&self->log, "hub: %" PRIu64 " MiB in memory, held by what clients send or do not read: closing all "
-                "connections; they come back by themselves", now >> 20);
+    evb_log_say(&self->log,
+                "hub: %" PRIu64 " MiB in memory, held by what clients send or do not read: closing all "
+                "connections; they come back by themselves",
+                now >> 20);
     close_sockets(self);
     malloc_trim(0);
     self->memory_bound = anonymous_memory() + MEMORY_BOUND;
@@ -498,9 +505,8 @@ static int64_t next_deadline(const evb_server *self) {
 
 int evb_server_run(evb_server *self, int signal_fd, evb_error *err) {
     for (;;) {
-        zmq_pollitem_t items[] = {{self->requests, 0, ZMQ_POLLIN, 0},
-                                  {self->feed, 0, ZMQ_POLLIN, 0},
-                                  {NULL, signal_fd, ZMQ_POLLIN, 0}};
+        zmq_pollitem_t items[] = {
+            {self->requests, 0, ZMQ_POLLIN, 0}, {self->feed, 0, ZMQ_POLLIN, 0}, {NULL, signal_fd, ZMQ_POLLIN, 0}};
         int64_t wait = next_deadline(self) - evb_clock_monotonic_ns();
         if (zmq_poll(items, 3, evb_clock_poll_ms(wait < 0 ? 0 : wait)) < 0 && errno != EINTR)
             return evb_fail(err, EVB_EIO, "hub: %s", zmq_strerror(errno));

@@ -16,9 +16,9 @@ static int parse_ipc(const char *text, const char *dir, evb_url *out, evb_error 
         size--;
     if (dir[0] != '/')
         return evb_fail(err, EVB_EINVAL, "%s: the directory of an ipc:// URL begins with '/'", text);
-    if (size + sizeof "/feed" > sizeof ((struct sockaddr_un *)0)->sun_path)
+    if (size + sizeof "/feed" > sizeof((struct sockaddr_un *)0)->sun_path)
         return evb_fail(err, EVB_EINVAL, "%s: its path is too long for a socket (at most %zu bytes)", text,
-                        sizeof ((struct sockaddr_un *)0)->sun_path - sizeof "/feed");
+                        sizeof((struct sockaddr_un *)0)->sun_path - sizeof "/feed");
     out->ipc = true;
     snprintf(out->dir, sizeof out->dir, "%.*s", (int)size, dir);
     snprintf(out->request, sizeof out->request, "ipc://%.*s/hub", (int)size, dir);

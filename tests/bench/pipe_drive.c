@@ -173,7 +173,7 @@ static void pass_on_err(subscriber *sub) {
     sub->err = -1;
 }
 
-/* Reads from all subscribers what is there, or comes within the time. False: nothing came. */
+/* Reads from all subscribers what is there, or comes within the time. False: nothing did. */
 static bool read_some(drive *d, int wait_ms) {
     size_t n = d->opt.subscribers;
     for (size_t i = 0; i < n; i++) {
@@ -182,16 +182,13 @@ static bool read_some(drive *d, int wait_ms) {
     }
     if (poll(d->polled, 2 * n, wait_ms) <= 0)
         return false;
-    bool came = false;
     for (size_t i = 0; i < n; i++) {
-        if (d->polled[2 * i].revents != 0) {
+        if (d->polled[2 * i].revents != 0)
             read_out(d, &d->subs[i]);
-            came = true;
-        }
         if (d->polled[2 * i + 1].revents != 0)
             pass_on_err(&d->subs[i]);
     }
-    return came;
+    return true;
 }
 
 /* ---- readiness ---- */

@@ -4,10 +4,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <cmocka.h>
 
 #include "hub/hub.h"
 
@@ -59,7 +59,8 @@ static void add_batch(fixture *f, uint8_t producer, uint64_t number, const char 
 /* Sends the request and ends the round. */
 static void play(fixture *f, evb_buf *head) {
     evb_error err = {0};
-    assert_int_equal(evb_hub_request(f->hub, &a_peer, head->data, head->size, f->body.data, f->body.size, 99, &err), 0);
+    assert_int_equal(evb_hub_request(f->hub, &a_peer, head->data, head->size, f->body.data, f->body.size, 99, &err),
+                     0);
     assert_int_equal(evb_hub_commit(f->hub, 0, &f->actions, &f->count, &err), 0);
     assert_true(f->count > 0);
     assert_int_equal(f->actions[f->count - 1].kind, EVB_ACTION_REPLY);

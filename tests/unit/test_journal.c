@@ -4,13 +4,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <cmocka.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <cmocka.h>
 
 #include "base/error.h"
 #include "journal/journal.h"
@@ -23,7 +23,7 @@ enum { CALL_WRITE, CALL_SYNC, CALL_OPEN, CALL_KINDS };
 
 typedef struct {
     evb_io io;
-    evb_io *real; /* outlives this one, as a disk outlives a process */
+    evb_io *real;         /* outlives this one, as a disk outlives a process */
     int left[CALL_KINDS]; /* calls until one fails; below 0: never */
     int why;
     size_t short_write; /* 0, or how many bytes the failing write gets done */
@@ -85,8 +85,8 @@ static void bad_destroy(evb_io *io) { free(io); }
 /* A new process's view of the same disk. */
 static evb_io *view(evb_io *real, bad_disk **out) {
     bad_disk *d = calloc(1, sizeof *d);
-    d->io = (evb_io){bad_open,     bad_close, bad_pread,  bad_pwrite, bad_sync, bad_truncate, bad_size,
-                     bad_remove, bad_rename, bad_sync_dir, bad_list, bad_space,    bad_destroy};
+    d->io = (evb_io){bad_open,   bad_close,  bad_pread,    bad_pwrite, bad_sync,  bad_truncate, bad_size,
+                     bad_remove, bad_rename, bad_sync_dir, bad_list,   bad_space, bad_destroy};
     d->real = real;
     for (int i = 0; i < CALL_KINDS; i++)
         d->left[i] = -1;

@@ -1,4 +1,4 @@
-/* event.c: an event's id, for those that were published without one of their own.
+/* event_id.c: an event's id, for those that were published without one of their own.
  *
  * PRODUCER-BATCH-INDEX: 32 hexadecimal digits of the producer's random id, the number of the batch, the place in it:
  * unique without anybody having to hand out numbers, and the same in every replay. */
