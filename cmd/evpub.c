@@ -9,6 +9,7 @@
  * Leaves to others: batches, the window, coming back after a lost hub (client), JSON (event/json.h). */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -91,6 +92,7 @@ static void say(const char *text) { fprintf(stderr, "evpub: %s\n", text); }
 
 /* ---- signals ---- */
 
+static const int64_t GRACE_NS = 2 * EVB_SECOND_NS; /* for what is under way when a signal comes */
 static volatile sig_atomic_t caught;
 static int wake[2] = {-1, -1};
 
@@ -274,12 +276,14 @@ static int wait_for(session *s, bool input, int64_t timeout_ns) {
     return rc < 0 ? rc : fds[1].revents != 0;
 }
 
-/* Waits for input; whatever has been added leaves first if there is none at once. */
+/* Waits for input; whatever has been added leaves first if there is none at once: a plain poll, since a turn of the bus
+ * takes longer than what it would be asked for. */
 static int wait_for_input(session *s) {
-    int rc = wait_for(s, true, 0);
-    if (rc || caught)
-        return rc;
-    if ((rc = evb_pub_send(s->pub, &s->err)))
+    struct pollfd in = {STDIN_FILENO, POLLIN, 0};
+    if (poll(&in, 1, 0) > 0 || caught)
+        return in.revents != 0;
+    int rc = evb_pub_send(s->pub, &s->err);
+    if (rc)
         return rc;
     flush_out(s);
     return wait_for(s, true, -1);
@@ -299,9 +303,9 @@ static int stream_step(session *s) {
 
 static bool all_taken(const session *s) { return s->ended && s->taken == s->in.size; }
 
-/* After a signal: hands on the whole lines that were read and waits, so long, for all to be stored. */
+/* After a signal: hands on the whole lines that were read and waits, not for long, for all to be stored. */
 static int finish_caught(session *s) {
-    int64_t left = s->opt.timeout_ns ? s->opt.timeout_ns : 5 * EVB_SECOND_NS;
+    int64_t left = s->opt.timeout_ns && s->opt.timeout_ns < GRACE_NS ? s->opt.timeout_ns : GRACE_NS;
     int64_t deadline = evb_clock_monotonic_ns() + left;
     int rc = take_lines(s);
     while ((!rc || rc == EVB_EAGAIN) && left > 0) {
@@ -311,6 +315,15 @@ static int finish_caught(session *s) {
             rc = take_lines(s);
         left = deadline - evb_clock_monotonic_ns();
     }
+    return rc;
+}
+
+/* Sends what is left and waits until all is acknowledged, or a signal comes. */
+static int finish(session *s) {
+    int rc = 0;
+    while (rc >= 0 && !caught && evb_pub_pending(s->pub))
+        if ((rc = evb_pub_send(s->pub, &s->err)) == 0)
+            rc = wait_for(s, false, -1);
     return rc;
 }
 
@@ -325,10 +338,10 @@ static int run_stream(session *s) {
         rc = stream_step(s);
     if (rc && rc != EVB_EDATA && rc != EVB_EIO)
         return rc;
+    evb_error first = s->err;
+    int late = caught ? 0 : finish(s);
     if (caught)
         return finish_caught(s);
-    evb_error first = s->err;
-    int late = evb_pub_drain(s->pub, &s->err);
     if (rc)
         s->err = first;
     return rc ? rc : late;

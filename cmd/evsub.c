@@ -9,6 +9,7 @@
  * Leaves to others: order, gaps, reconnects (client), what an event looks like (event/json.h, event/format.h). */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -446,13 +447,27 @@ static int parse(session *s, int argc, char **argv, bool *asked) {
     return set_cursor(s);
 }
 
+/* A cursor beyond the hub's journal is another journal's: going on from it would pass over events in silence. */
+static int check_cursor(session *s) {
+    evb_status hub;
+    if (!s->kept)
+        return 0;
+    int rc = evb_bus_status(s->bus, &hub, &s->err);
+    if (rc || s->kept <= hub.head + 1)
+        return rc;
+    return evb_fail(&s->err, EVB_EGONE,
+                    "%s: stands at %" PRIu64 ", beyond the journal's end at %" PRIu64
+                    ": it is another journal's; remove it to begin anew",
+                    s->cursor_path, s->kept, hub.head);
+}
+
 static int open_sub(session *s) {
     const evb_environment env = environment();
     char *url = s->opt.url ? strdup(s->opt.url) : evb_paths_url(&env, &s->err);
     if (url)
         s->bus = evb_bus_new(url, s->opt.timeout_ns ? s->opt.timeout_ns : -1, &s->err);
     free(url);
-    if (s->bus)
+    if (s->bus && check_cursor(s) == 0)
         s->sub = evb_sub_new(s->bus, &s->how, on_note, s, &s->err);
     return s->sub ? 0 : s->err.code;
 }

@@ -458,7 +458,7 @@ teardown() {
 
 @test "SIGTERM and SIGINT when idle: all is written, 143 and 130" {
     start_hub
-    local sig out status
+    local sig status
     for sig in TERM INT; do
         start_sub "$sig" --from first
         evpub a "$sig"

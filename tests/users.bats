@@ -120,18 +120,16 @@ replay() { # ARG…
     [[ ${#lines[@]} == 300 && ${output//[0-9$'\r\n']/} == '' ]]
 }
 
-@test "natscli 543: a count holds with every output form" {
+@test "natscli 543: a count holds with every output form (all other pairs: evsub.bats)" {
     start_hub
-    seq 10 | evpub topic
+    seq 100 199 | evpub topic
     local form
     for form in '' -t -0 -r -J -F%p '-t -0' '-t -r' '-J -0' '-J -r' '-J -t' '-F%p -t' '-F%p -0' '-F%p -r'; do
-        # shellcheck disable=SC2086
-        run -0 bash -c "evsub --from 4 -n 2 $form | grep -aoE '(^|payload\":\"|$TAB|^4|\\x00)[45]' | grep -aoE '[45]$' | wc -l"
-        # shellcheck disable=SC2086
-        evsub --from 4 -n 2 -F%s $form 2>/dev/null >seqs || evsub --from 4 -n 2 $form >seqs
-        grep -qa 4 seqs && grep -qa 5 seqs
-        # shellcheck disable=SC2086
-        [[ $(evsub --from 4 -n 2 $form | tr -cd 6 | wc -c) == 0 || $form == *-J* ]]
+        # shellcheck disable=SC2086 # several words
+        timeout 10 evsub --from 50 -n 2 $form topic | tr '\0' '\n' >out
+        # Seqs 50 and 51 are 149 and 150; -J has more digits.
+        [[ $form == *-J* ]] && { grep -oE '"payload":"[0-9]+"' out | tr -cd '0-9' >digits; } || tr -cd '0-9' <out >digits
+        [[ $(cat digits) == 149150 ]] || { echo "form '$form':"; cat out; return 1; }
     done
 }
 

@@ -7,6 +7,17 @@
 #include <stdio.h>
 #include <string.h>
 
+/* What others sent may be in a message: no control character of it reaches a terminal. */
+static void make_printable(char *text) {
+    for (unsigned char *p = (unsigned char *)text; *p; p++) {
+        bool c1 = p[0] == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0; /* U+0080 to U+009F */
+        if (*p < 0x20 || *p == 0x7f || c1)
+            *p = '?';
+        if (c1)
+            *++p = '?';
+    }
+}
+
 int evb_fail(evb_error *err, int code, const char *format, ...) {
     if (!err)
         return code;
@@ -15,6 +26,7 @@ int evb_fail(evb_error *err, int code, const char *format, ...) {
     err->code = code;
     vsnprintf(err->text, sizeof err->text, format, args);
     va_end(args);
+    make_printable(err->text);
     return code;
 }
 
@@ -26,6 +38,7 @@ int evb_fail_errno(evb_error *err, int code, int errnum, const char *format, ...
     err->code = code;
     vsnprintf(err->text, sizeof err->text, format, args);
     va_end(args);
+    make_printable(err->text);
     size_t used = strlen(err->text);
     char reason[128];
     snprintf(err->text + used, sizeof err->text - used, ": %s", strerror_r(errnum, reason, sizeof reason));

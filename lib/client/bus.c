@@ -91,10 +91,8 @@ static void connect_requests(evb_bus *bus) {
 }
 
 void evb_call_send(evb_bus *bus, evb_call *call) {
-    if (!bus->first) {
+    if (!bus->first)
         bus->progress_ns = evb_clock_monotonic_ns();
-        bus->was_up = false;
-    }
     *(bus->first ? &bus->last->next : &bus->first) = call;
     bus->last = call;
     if (evb_channel_look(bus->requests) == EVB_CHANNEL_DOWN)
@@ -122,6 +120,7 @@ void evb_call_forget(evb_bus *bus, const void *context) {
 static void finish_first(evb_bus *bus, const evb_reply *reply) {
     evb_call *call = bus->first;
     bus->first = call->next;
+    bus->finished++;
     call->done(call->context, call, reply);
     destroy_call(call);
 }
@@ -233,14 +232,20 @@ static void look_at_connection(evb_bus *bus, int64_t now) {
     }
 }
 
+int evb_bus_explain(const evb_bus *bus, evb_channel *channel, bool was_up, evb_error *err) {
+    double seconds = (double)bus->timeout_ns / 1e9;
+    bool hopeless;
+    if (evb_channel_reached(channel))
+        return evb_fail(err, EVB_ETIMEDOUT, "the hub did not answer for %.3g s", seconds);
+    if (was_up)
+        return evb_fail(err, EVB_ETIMEDOUT, "the hub went away and did not come back for %.3g s", seconds);
+    return evb_link_explain(bus->link, &hopeless, err);
+}
+
 /* The hub owes an answer for longer than the timeout. */
 static void give_up(evb_bus *bus) {
     evb_error why;
-    bool hopeless;
-    if (evb_channel_look(bus->requests) != EVB_CHANNEL_UP)
-        evb_link_explain(bus->link, &hopeless, &why);
-    else
-        evb_fail(&why, EVB_ETIMEDOUT, "the hub did not answer for %.3g s", (double)bus->timeout_ns / 1e9);
+    evb_bus_explain(bus, bus->requests, bus->was_up, &why);
     fail_calls(bus, &why);
 }
 
@@ -249,18 +254,16 @@ static int64_t patience_ends(const evb_bus *bus) {
 }
 
 bool evb_bus_step(evb_bus *bus) {
-    bool progress = false;
+    uint64_t before = bus->finished;
     while (take_reply(bus))
-        progress = true;
+        continue;
     int64_t now = evb_clock_monotonic_ns();
     look_at_connection(bus, now);
-    if (now >= patience_ends(bus)) {
+    if (now >= patience_ends(bus))
         give_up(bus);
-        progress = true;
-    }
     for (evb_driven *d = bus->driven; d; d = d->next)
         d->step(d->context);
-    return progress;
+    return bus->finished != before;
 }
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }

@@ -59,7 +59,8 @@ struct evb_bus {
     int64_t progress_ns;    /* monotonic: when the hub last answered, or began to owe an answer */
     int64_t retry_ns;       /* monotonic: when to connect again, while the channel is down */
     int64_t backoff_ns;
-    bool was_up; /* since the calls that are open began */
+    bool was_up;       /* there was a connection once */
+    uint64_t finished; /* calls answered or failed so far */
     evb_driven *driven;
     evb_pub *own; /* of evb_publish */
 };
@@ -76,6 +77,10 @@ void evb_call_forget(evb_bus *bus, const void *context);
 
 /* Drives everything as far as it goes without waiting. True when something was taken in. */
 bool evb_bus_step(evb_bus *bus);
+
+/* Why a wait for the hub has ended without it: it did not answer, it went away and did not come back, or it was never
+ * there. Returns the code. */
+int evb_bus_explain(const evb_bus *bus, evb_channel *channel, bool was_up, evb_error *err);
 
 /* The next pause before connecting again: 10 ms, doubling up to 250 ms. */
 int64_t evb_bus_backoff(int64_t *backoff_ns);

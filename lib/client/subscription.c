@@ -224,11 +224,7 @@ static bool too_silent(const evb_sub *self, int64_t now) {
 
 static void give_up_feed(evb_sub *self) {
     evb_error err;
-    bool hopeless;
-    if (evb_channel_look(self->feed) == EVB_CHANNEL_UP)
-        evb_fail(&err, EVB_ETIMEDOUT, "the hub has been silent for too long");
-    else
-        evb_link_explain(self->bus->link, &hopeless, &err);
+    evb_bus_explain(self->bus, self->feed, self->subscribed, &err);
     evb_sub_fail(self, err.code, err.text);
 }
 

@@ -38,6 +38,7 @@ struct evb_channel {
     evb_channel_state state;
     void *socket, *monitor;
     bool listening;
+    bool reached; /* the kernel has connected us */
 };
 
 evb_link *evb_link_new(const char *url, evb_error *err) {
@@ -107,6 +108,7 @@ void evb_channel_close(evb_channel *self) {
     if (self->monitor)
         zmq_close(self->monitor);
     self->socket = self->monitor = NULL;
+    self->reached = false;
     self->state = EVB_CHANNEL_CLOSED;
 }
 
@@ -141,7 +143,7 @@ static void *make_socket(evb_channel *self) {
 static void *make_monitor(evb_link *link, void *socket) {
     char name[48];
     snprintf(name, sizeof name, "inproc://monitor-%u", link->monitors++);
-    int events = ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CLOSED |
+    int events = ZMQ_EVENT_CONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CLOSED |
                  ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL;
     if (zmq_socket_monitor(socket, name, events))
         return NULL;
@@ -175,10 +177,16 @@ evb_channel_state evb_channel_look(evb_channel *self) {
         uint16_t kind;
         memcpy(&kind, event, sizeof kind);
         zmq_recv(self->monitor, address, sizeof address, ZMQ_DONTWAIT);
-        if (self->state != EVB_CHANNEL_DOWN)
+        self->reached = kind == ZMQ_EVENT_CONNECTED || kind == ZMQ_EVENT_HANDSHAKE_SUCCEEDED;
+        if (self->state != EVB_CHANNEL_DOWN && kind != ZMQ_EVENT_CONNECTED)
             self->state = kind == ZMQ_EVENT_HANDSHAKE_SUCCEEDED ? EVB_CHANNEL_UP : EVB_CHANNEL_DOWN;
     }
     return self->state;
+}
+
+bool evb_channel_reached(evb_channel *self) {
+    evb_channel_look(self);
+    return self->reached;
 }
 
 void evb_channel_listen(evb_channel *self, bool on) { self->listening = on; }

@@ -35,6 +35,9 @@ void evb_channel_close(evb_channel *self);
 /* How it stands; takes in what has become known of the connection. */
 evb_channel_state evb_channel_look(evb_channel *self);
 
+/* Whether somebody took the connection, even if they have not said a word: a hub that is stopped. */
+bool evb_channel_reached(evb_channel *self);
+
 /* Whether evb_link_wait wakes up for what arrives; at first it does. */
 void evb_channel_listen(evb_channel *self, bool on);
 
