@@ -11,6 +11,7 @@
 #include "client/client_private.h"
 
 static const int64_t TIMEOUT_DEFAULT_NS = 5 * EVB_SECOND_NS;
+static const int64_t GRACE_NS = 250 * EVB_MILLISECOND_NS;
 static const int64_t BACKOFF_LEAST_NS = 10 * EVB_MILLISECOND_NS;
 static const int64_t BACKOFF_MOST_NS = 250 * EVB_MILLISECOND_NS;
 
@@ -91,8 +92,10 @@ static void connect_requests(evb_bus *bus) {
 }
 
 void evb_call_send(evb_bus *bus, evb_call *call) {
-    if (!bus->first)
+    if (!bus->first) {
         bus->progress_ns = evb_clock_monotonic_ns();
+        bus->grace_ns = 0;
+    }
     *(bus->first ? &bus->last->next : &bus->first) = call;
     bus->last = call;
     if (evb_channel_look(bus->requests) == EVB_CHANNEL_DOWN)
@@ -181,6 +184,7 @@ static bool take_reply(evb_bus *bus) {
     if (!evb_channel_receive(bus->requests, &head, &body))
         return false;
     bus->progress_ns = evb_clock_monotonic_ns();
+    bus->grace_ns = 0;
     if (!read_head(&head, &id, &reply, text, sizeof text)) {
         evb_error why;
         evb_fail(&why, EVB_ENOHUB, "what answers there does not speak evbus-protocol(7)");
@@ -253,13 +257,21 @@ static int64_t patience_ends(const evb_bus *bus) {
     return bus->first && bus->timeout_ns >= 0 ? bus->progress_ns + bus->timeout_ns : INT64_MAX;
 }
 
+bool evb_bus_expired(int64_t now, int64_t deadline, int64_t *grace_ns) {
+    if (now < deadline)
+        return false;
+    if (!*grace_ns)
+        *grace_ns = now + GRACE_NS;
+    return now >= *grace_ns;
+}
+
 bool evb_bus_step(evb_bus *bus) {
     uint64_t before = bus->finished;
     while (take_reply(bus))
         continue;
     int64_t now = evb_clock_monotonic_ns();
     look_at_connection(bus, now);
-    if (now >= patience_ends(bus))
+    if (evb_bus_expired(now, patience_ends(bus), &bus->grace_ns))
         give_up(bus);
     for (evb_driven *d = bus->driven; d; d = d->next)
         d->step(d->context);
@@ -269,7 +281,7 @@ bool evb_bus_step(evb_bus *bus) {
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static int64_t next_deadline(const evb_bus *bus) {
-    int64_t at = patience_ends(bus);
+    int64_t at = bus->first && bus->grace_ns ? bus->grace_ns : patience_ends(bus);
     if (bus->first && bus->retry_ns)
         at = least(at, bus->retry_ns);
     for (evb_driven *d = bus->driven; d; d = d->next)

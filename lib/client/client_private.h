@@ -57,6 +57,7 @@ struct evb_bus {
     uint64_t next_id;
     evb_call *first, *last; /* in the order in which they were made, which is that of the replies */
     int64_t progress_ns;    /* monotonic: when the hub last answered, or began to owe an answer */
+    int64_t grace_ns;       /* see evb_bus_expired */
     int64_t retry_ns;       /* monotonic: when to connect again, while the channel is down */
     int64_t backoff_ns;
     bool was_up;       /* there was a connection once */
@@ -81,6 +82,11 @@ bool evb_bus_step(evb_bus *bus);
 /* Why a wait for the hub has ended without it: it did not answer, it went away and did not come back, or it was never
  * there. Returns the code. */
 int evb_bus_explain(const evb_bus *bus, evb_channel *channel, bool was_up, evb_error *err);
+
+/* Whether a wait for the hub has lasted beyond its deadline, also on a second look a quarter of a second later: a client
+ * that was itself stopped (SIGSTOP, a frozen machine) finds deadlines passed before it has read what came meanwhile.
+ * *grace_ns: when the second look is due; 0 at first, and again after each progress. */
+bool evb_bus_expired(int64_t now, int64_t deadline, int64_t *grace_ns);
 
 /* The next pause before connecting again: 10 ms, doubling up to 250 ms. */
 int64_t evb_bus_backoff(int64_t *backoff_ns);

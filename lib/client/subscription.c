@@ -161,6 +161,11 @@ static bool subscribe_patterns(evb_sub *self) {
     return true;
 }
 
+static void hear(evb_sub *self) {
+    self->heard_ns = evb_clock_monotonic_ns();
+    self->grace_ns = 0;
+}
+
 /* Opens the feed anew; the welcome comes last, when all before it is active. */
 static void open_feed(evb_sub *self) {
     char topic[sizeof WELCOME + sizeof self->token];
@@ -177,7 +182,7 @@ static void open_feed(evb_sub *self) {
 
 static void join(evb_sub *self) {
     evb_sub_set(self, SUB_JOIN);
-    self->heard_ns = evb_clock_monotonic_ns();
+    hear(self);
     open_feed(self);
 }
 
@@ -206,20 +211,20 @@ static void lose_feed(evb_sub *self, int64_t now) {
     if (hopeless && (!self->subscribed || code == EVB_EPERM))
         evb_sub_fail(self, err.code, err.text);
     if (self->state == SUB_LIVE) { /* what came before the loss has been read */
-        self->heard_ns = now;
+        hear(self);
         evb_sub_set(self, SUB_JOIN);
     }
     self->retry_ns = now + evb_bus_backoff(&self->backoff_ns);
 }
 
-/* Whether the feed has been silent for longer than the timeout, while we listen. */
-static bool too_silent(const evb_sub *self, int64_t now) {
+/* When the feed will have been silent for longer than the timeout allows, while we listen. */
+static int64_t silence_ends(const evb_sub *self) {
     int64_t patience = self->bus->timeout_ns;
     if (patience < 0 || (self->state != SUB_LIVE && self->state != SUB_JOIN))
-        return false;
+        return INT64_MAX;
     if (self->state == SUB_LIVE && patience < SILENCE_LEAST_NS)
         patience = SILENCE_LEAST_NS;
-    return now - self->heard_ns > patience;
+    return self->heard_ns + patience;
 }
 
 static void give_up_feed(evb_sub *self) {
@@ -239,18 +244,16 @@ static void step(void *context) {
     /* LIVE: frames that came before the loss may still be queued; next_frame sees the loss when they are read */
     if (feed == EVB_CHANNEL_DOWN && self->state == SUB_JOIN)
         lose_feed(self, now);
-    if (self->state != SUB_FAILED && feed != EVB_CHANNEL_DOWN && too_silent(self, now))
+    if (self->state != SUB_FAILED && feed != EVB_CHANNEL_DOWN &&
+        evb_bus_expired(now, silence_ends(self), &self->grace_ns))
         give_up_feed(self);
 }
 
 static int64_t deadline(const void *context) {
     const evb_sub *self = context;
-    int64_t at = INT64_MAX, patience = self->bus->timeout_ns;
     if (self->state != SUB_JOIN && self->state != SUB_LIVE)
-        return at;
-    if (patience >= 0)
-        at = self->heard_ns + (self->state == SUB_LIVE && patience < SILENCE_LEAST_NS ? SILENCE_LEAST_NS : patience) +
-             1;
+        return INT64_MAX;
+    int64_t at = self->grace_ns ? self->grace_ns : silence_ends(self);
     if (evb_channel_look(self->feed) == EVB_CHANNEL_CLOSED && self->retry_ns < at)
         at = self->retry_ns;
     return at;
@@ -379,7 +382,7 @@ static bool next_frame(evb_sub *self) {
         return false;
     }
     evb_message_free(&extra);
-    self->heard_ns = evb_clock_monotonic_ns();
+    hear(self);
     if (evb_frame_parse(self->frame.data, self->frame.size, &rec))
         return true; /* not of a hub; what it may have stood for is found missing by the next frame */
     if (self->state == SUB_JOIN) {
@@ -397,7 +400,7 @@ static void end_repair(evb_sub *self) {
     bool gap = self->repaired_from != 0, caught_up = !gap && !self->frame_held;
     evb_sub_set(self, SUB_LIVE);
     evb_channel_listen(self->feed, true);
-    self->heard_ns = evb_clock_monotonic_ns();
+    hear(self);
     if (gap)
         say(self, EVB_NOTE_REPAIRED, self->done + 1 - self->repaired_from);
     else if (caught_up)
