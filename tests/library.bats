@@ -1,0 +1,36 @@
+# library.bats: an installed copy is enough for a C program, shared and static.
+load helper
+
+install_copy() {
+    skip_if_sanitized
+    make -s -C "$ROOT" install B="$EVB_BUILD" DESTDIR="$PWD/root" PREFIX=/usr >install.log 2>&1
+    export PKG_CONFIG_SYSROOT_DIR=$PWD/root
+    PKG_CONFIG_PATH=$(dirname "$(find root -name evbus.pc)")
+    export PKG_CONFIG_PATH
+    LIBRARIES=$(dirname "$(find "$PWD/root" -name libevbus.a)")
+}
+
+@test "an asynchronous publisher and a subscriber, against an installed copy" {
+    install_copy
+    # shellcheck disable=SC2046 # words
+    cc -Wall -Werror -o async "$ROOT/tests/library/async.c" $(pkg-config --cflags --libs evbus)
+    start_hub
+    LD_LIBRARY_PATH=$LIBRARIES timeout 30 ./async "$EVBUS_URL" 100000
+    evsub --from first -e | cmp - <(seq 100000)
+}
+
+@test "the same, static" {
+    install_copy
+    # shellcheck disable=SC2046 # words
+    cc -Wall -Werror -o async "$ROOT/tests/library/async.c" $(pkg-config --cflags evbus) "$LIBRARIES/libevbus.a" \
+        $(pkg-config --static --libs-only-l evbus | sed 's/-levbus//')
+    start_hub
+    timeout 30 ./async "$EVBUS_URL" 1000
+    evsub --from first -e | cmp - <(seq 1000)
+}
+
+@test "the header is C++ too" {
+    command -v c++ >/dev/null || skip "no C++ compiler"
+    echo '#include <evbus.h>' >t.cc
+    c++ -Wall -Werror -fsyntax-only -I"$ROOT/lib" t.cc
+}
