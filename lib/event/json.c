@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/units.h"
+#include "base/utf8.h"
 #include "event/limits.h"
 
 /* ---- writing ---- */
@@ -27,19 +28,6 @@ static bool special8(const uint8_t *p) {
     memcpy(&v, p, sizeof v);
     uint64_t quote = v ^ ones * '"', slash = v ^ ones * '\\';
     return (((v - ones * 0x20) | (quote - ones) | (slash - ones) | v) & high) != 0;
-}
-
-/* Bytes of the well-formed sequence at p, which is not ASCII (RFC 3629), or 0. */
-static size_t utf8_length(const uint8_t *p, size_t left) {
-    size_t n = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
-    if (p[0] < 0xc2 || p[0] > 0xf4 || n > left)
-        return 0;
-    for (size_t i = 1; i < n; i++)
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-    bool bad = (p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) ||
-               (p[0] == 0xf4 && p[1] > 0x8f);
-    return bad ? 0 : n;
 }
 
 /* Writes an ASCII byte, escaped where JSON wants it. */
@@ -77,7 +65,7 @@ static bool put_chunk(evb_buf *out, const uint8_t *data, size_t *at, size_t stop
             to += n;
         } else if (data[i] < 0x80) {
             to = put_ascii(to, data[i]);
-        } else if ((n = utf8_length(data + i, size - i))) {
+        } else if ((n = evb_utf8_length(data + i, size - i))) {
             memcpy(to, data + i, n);
             to += n;
         } else if (mode == LOSSY) {

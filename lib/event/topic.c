@@ -10,27 +10,13 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/utf8.h"
 #include "event/limits.h"
-
-/* Bytes of the well-formed UTF-8 sequence at p (RFC 3629: no overlong forms, no surrogates, up to U+10FFFF), else 0. */
-static size_t utf8_length(const unsigned char *p, size_t left) {
-    if (p[0] < 0x80)
-        return 1;
-    size_t n = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
-    if (p[0] < 0xc2 || p[0] > 0xf4 || n > left)
-        return 0;
-    for (size_t i = 1; i < n; i++)
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-    bool bad = (p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) ||
-               (p[0] == 0xf4 && p[1] > 0x8f);
-    return bad ? 0 : n;
-}
 
 bool evb_text_valid(const char *text, size_t size) {
     const unsigned char *p = (const unsigned char *)text;
     for (size_t i = 0, n; i < size; i += n) {
-        n = utf8_length(p + i, size - i);
+        n = evb_utf8_length(p + i, size - i);
         if (!n || !p[i])
             return false;
     }
@@ -43,7 +29,7 @@ static const char *token_fault(const char *token, size_t size) {
         return "it has an empty token";
     const unsigned char *p = (const unsigned char *)token;
     for (size_t i = 0; i < size;) {
-        size_t n = utf8_length(p + i, size - i);
+        size_t n = evb_utf8_length(p + i, size - i);
         if (!n)
             return "it is not UTF-8";
         if (p[i] < 0x20 || p[i] == 0x7f || (n == 2 && p[i] == 0xc2 && p[i + 1] < 0xa0))
