@@ -164,3 +164,14 @@ start_from() { # FIFO COMMAND…
     timeout 10 evsub --from first -e load.x >replay
     cmp replay <(seq 20)
 }
+
+@test "an evsub that was itself stopped for longer than --timeout goes on when it is continued" {
+    start_hub
+    start_sub out --timeout 1 -n 1000 load.x
+    kill -STOP "$SUB_PID"
+    seq 1000 | evpub load.x
+    evsub -W 4 load.never # longer than evsub bears a silent feed
+    kill -CONT "$SUB_PID"
+    wait_for_exit "$SUB_PID"
+    cmp out <(seq 1000)
+}
