@@ -38,15 +38,17 @@ evb_setup() {
 }
 
 evb_teardown() {
-    local pid
+    local pid said
     for pid in "${STARTED[@]}"; do
         kill -KILL "$pid" 2>/dev/null || true
     done
     for pid in "${STARTED[@]}"; do
         wait "$pid" 2>/dev/null || true
     done
-    # What the hubs said is shown by bats if the test has failed.
-    [[ ! -s hub.err ]] || { echo "hub.err:"; cat hub.err; }
+    # What the programs said is shown by bats if the test has failed.
+    for said in *.err; do
+        [[ ! -s $said ]] || { echo "$said:"; head -n 40 "$said"; }
+    done
     [[ ${EVB_SAN:-} != 1 ]] || ! grep -H 'runtime error:' ./*.err 2>/dev/null
 }
 

@@ -79,6 +79,8 @@ static void transmit(evb_bus *bus, evb_call *call) {
     evb_frame *frame = call->frame;
     if (frame)
         atomic_fetch_add(&frame->uses, 1);
+    if (call->latest)
+        evb_put64(call->head.data + call->head.size - sizeof *call->latest, *call->latest);
     evb_channel_send(bus->requests, call->head.data, call->head.size, frame ? frame->buf.data : NULL,
                      frame ? frame->buf.size : 0, release_sent, frame);
 }
@@ -116,8 +118,10 @@ static void ignore(void *context, evb_call *call, const evb_reply *reply) {
 
 void evb_call_forget(evb_bus *bus, const void *context) {
     for (evb_call *call = bus->first; call; call = call->next)
-        if (call->context == context)
+        if (call->context == context) {
             call->done = ignore;
+            call->latest = NULL;
+        }
 }
 
 static void finish_first(evb_bus *bus, const evb_reply *reply) {
@@ -145,8 +149,8 @@ static int code_of(const char *word, size_t size) {
     static const struct {
         const char *word;
         int code;
-    } CODES[] = {{"data", EVB_EDATA}, {"store", EVB_ESTORE},     {"perm", EVB_EPERM},
-                 {"gone", EVB_EGONE}, {"damaged", EVB_EDAMAGED}, {"usage", EVB_EINVAL}};
+    } CODES[] = {{"data", EVB_EDATA},  {"store", EVB_ESTORE},     {"perm", EVB_EPERM},  {"gone", EVB_EGONE},
+                 {"order", EVB_EDATA}, {"damaged", EVB_EDAMAGED}, {"usage", EVB_EINVAL}};
     for (size_t i = 0; i < sizeof CODES / sizeof *CODES; i++)
         if (strlen(CODES[i].word) == size && memcmp(CODES[i].word, word, size) == 0)
             return CODES[i].code;
@@ -183,16 +187,16 @@ static bool take_reply(evb_bus *bus) {
     char text[400];
     if (!evb_channel_receive(bus->requests, &head, &body))
         return false;
-    bus->progress_ns = evb_clock_monotonic_ns();
-    bus->grace_ns = 0;
     if (!read_head(&head, &id, &reply, text, sizeof text)) {
         evb_error why;
         evb_fail(&why, EVB_ENOHUB, "what answers there does not speak evbus-protocol(7)");
         fail_calls(bus, &why);
     } else if (bus->first && bus->first->id == id) {
+        bus->progress_ns = evb_clock_monotonic_ns();
+        bus->grace_ns = 0;
         reply.body = &body;
         finish_first(bus, &reply);
-    } /* else: an answer to what was sent before a reconnect and has been answered since */
+    } /* else: not what we asked for, and no progress: it must not put off the timeout */
     evb_message_free(&head);
     evb_message_free(&body);
     return true;
@@ -345,18 +349,20 @@ typedef struct {
     evb_error *err;
 } status_wait;
 
-static void read_status(evb_mp mp, evb_status *out) {
+bool evb_status_read(evb_mp mp, evb_status *out) {
     uint32_t rows;
     const char *name;
     size_t size;
     uint64_t value;
     *out = (evb_status){0};
     if (!evb_mp_map(&mp, &rows))
-        return;
-    while (rows-- && evb_mp_str(&mp, &name, &size)) {
+        return false;
+    while (rows--) {
+        if (!evb_mp_str(&mp, &name, &size))
+            return false;
         if (!evb_mp_uint(&mp, &value)) {
             if (!evb_mp_skip(&mp))
-                return;
+                return false;
             continue;
         }
 #define ROW(text, field)                                                                                             \
@@ -369,6 +375,7 @@ static void read_status(evb_mp mp, evb_status *out) {
         ROW("time", time_ns);
 #undef ROW
     }
+    return out->first && out->first - 1 <= out->head;
 }
 
 static void status_done(void *context, evb_call *call, const evb_reply *reply) {
@@ -376,8 +383,8 @@ static void status_done(void *context, evb_call *call, const evb_reply *reply) {
     (void)call;
     w->done = true;
     w->code = reply->code ? evb_fail(w->err, reply->code, "%s", reply->text) : 0;
-    if (!reply->code)
-        read_status(reply->results, w->out);
+    if (!reply->code && !evb_status_read(reply->results, w->out))
+        w->code = evb_fail(w->err, EVB_ENOHUB, "the hub's answer does not speak evbus-protocol(7)");
 }
 
 int evb_bus_status(evb_bus *bus, evb_status *out, evb_error *err) {

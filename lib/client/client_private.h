@@ -30,12 +30,13 @@ typedef struct {
 typedef struct evb_call evb_call;
 typedef void evb_done_fn(void *context, evb_call *call, const evb_reply *reply);
 
-/* A request that the hub owes an answer to. Sent again, with the same bytes, after each new connection. */
+/* A request that the hub owes an answer to. Sent again, with the same frame, after each new connection. */
 struct evb_call {
     evb_call *next;
     uint64_t id;
     evb_buf head;
-    evb_frame *frame; /* or NULL */
+    const uint64_t *latest; /* or NULL: the head ends with this number, of 9 bytes, as it stands when it is sent */
+    evb_frame *frame;       /* or NULL */
     evb_done_fn *done;
     void *context;
 };
@@ -75,6 +76,9 @@ void evb_call_send(evb_bus *bus, evb_call *call);
 
 /* Lets go of every call of this context: done is not called any more. */
 void evb_call_forget(evb_bus *bus, const void *context);
+
+/* Reads a status. False: it is not one. */
+bool evb_status_read(evb_mp mp, evb_status *out);
 
 /* Drives everything as far as it goes without waiting. True when something was taken in. */
 bool evb_bus_step(evb_bus *bus);

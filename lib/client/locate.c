@@ -81,11 +81,15 @@ static int ascending(const void *a, const void *b) { return descending(b, a); }
 
 static void look_back(evb_sub *self);
 
+static void from_first(evb_sub *self) { evb_sub_start(self, self->hub_first - 1); }
+
 static void looked_back(void *context, evb_call *call, const evb_reply *reply) {
     evb_sub *self = context;
     evb_record rec;
     (void)call;
-    if (reply->code) {
+    if (reply->code == EVB_EGONE) { /* since the head was asked for: all that is left is newer */
+        evb_sub_ask_status(self, from_first);
+    } else if (reply->code) {
         evb_sub_fail(self, reply->code, reply->text);
     } else if (evb_record_parse(reply->body->data, reply->body->size, &rec) || rec.seq > self->looking ||
                rec.seq + rec.count <= self->looking) {
@@ -104,27 +108,68 @@ static void looked_back(void *context, evb_call *call, const evb_reply *reply) {
     }
 }
 
-/* Fetches the batch that holds the newest seq not yet counted. */
-static void look_back(evb_sub *self) {
+/* Fetches the batch that holds seq. */
+static void fetch_one(evb_sub *self, uint64_t seq, evb_done_fn *done) {
     msgpack_packer packer;
-    while (self->tops.count && self->tops.seqs[0] < self->hub_first)
-        pop(&self->tops);
-    if (!self->tops.count) {
-        evb_sub_start(self, self->hub_first - 1);
-        return;
-    }
-    self->looking = pop(&self->tops);
-    evb_call *call = evb_call_new(self->bus, "fetch", 4, &packer, looked_back, self);
-    if (!call || msgpack_pack_uint64(&packer, self->looking) || msgpack_pack_uint64(&packer, self->looking) ||
+    evb_call *call = evb_call_new(self->bus, "fetch", 4, &packer, done, self);
+    if (!call || msgpack_pack_uint64(&packer, seq) || msgpack_pack_uint64(&packer, seq) ||
         msgpack_pack_uint64(&packer, 1) || msgpack_pack_array(&packer, 0))
         out_of_memory(self);
     else
         evb_call_send(self->bus, call);
 }
 
+/* Goes back to the newest seq not yet counted. */
+static void look_back(evb_sub *self) {
+    while (self->tops.count && self->tops.seqs[0] < self->hub_first)
+        pop(&self->tops);
+    if (!self->tops.count) {
+        from_first(self);
+        return;
+    }
+    self->looking = pop(&self->tops);
+    fetch_one(self, self->looking, looked_back);
+}
+
+/* ---- picks: each topic's newest event ---- */
+
+static void picked(void *context, evb_call *call, const evb_reply *reply) {
+    evb_sub *self = context;
+    evb_mp mp = reply->results;
+    uint64_t next, head;
+    (void)call;
+    if (reply->code == EVB_EGONE) { /* since the topics were listed: the topic has nothing left */
+        self->got_picks++;
+    } else if (reply->code) {
+        evb_sub_fail(self, reply->code, reply->text);
+    } else if (!evb_mp_uint(&mp, &next) || !evb_mp_uint(&mp, &head)) {
+        nonsense(self);
+    } else if (evb_sub_told(self, head)) {
+        self->picks[self->got_picks++ % SUB_PICKS] = *reply->body;
+        *reply->body = (evb_message){0};
+    }
+}
+
+void evb_sub_ask_picks(evb_sub *self) {
+    while (self->asked_picks < self->tops.count && self->asked_picks - self->read_picks < SUB_PICKS)
+        fetch_one(self, self->tops.seqs[self->asked_picks++], picked);
+}
+
+bool evb_sub_take_pick(evb_sub *self) {
+    if (self->read_picks == self->got_picks)
+        return false;
+    evb_message *pick = &self->picks[self->read_picks % SUB_PICKS];
+    self->piece = *pick;
+    self->piece_at = 0;
+    *pick = (evb_message){0};
+    self->only = self->tops.seqs[self->read_picks++];
+    evb_sub_ask_picks(self);
+    return true;
+}
+
 /* ---- the list of topics ---- */
 
-static void ask_topics(evb_sub *self, size_t after_size);
+static void ask_topics(evb_sub *self);
 
 /* All topics are known: only the newest `want` of them can matter to BACK. */
 static void listed(evb_sub *self) {
@@ -133,8 +178,8 @@ static void listed(evb_sub *self) {
         if (tops->count)
             qsort(tops->seqs, tops->count, sizeof *tops->seqs, ascending);
         evb_sub_set(self, SUB_PICK);
-        if (!evb_sub_fetch_pick(self))
-            self->fetched_all = true;
+        self->fetched_all = true; /* of the replay, which begins behind the picks */
+        evb_sub_ask_picks(self);
         return;
     }
     if (tops->count)
@@ -142,6 +187,18 @@ static void listed(evb_sub *self) {
     if (tops->count > self->want)
         tops->count = (size_t)self->want;
     look_back(self);
+}
+
+/* A topic's last seq. It may lie behind the head that was told before the topics were listed: the newest N are those of
+ * now, and until_head each topic has its newest. But where each topic's last is followed by the feed, such a seq comes
+ * with what follows that head, and is no pick: of its topic, what follows is newer than what would be picked. */
+static bool take_last(evb_sub *self, uint64_t last) {
+    bool each = self->options.from == EVB_FROM_LAST_PER_TOPIC;
+    if (last < self->hub_first || (each && !self->options.until_head && last > self->head))
+        return true;
+    if (!each && last > self->head)
+        self->head = last;
+    return add_seq(&self->tops, last);
 }
 
 static bool take_topics(evb_sub *self, evb_mp mp, uint32_t count) {
@@ -156,11 +213,17 @@ static bool take_topics(evb_sub *self, evb_mp mp, uint32_t count) {
         while (fields-- > 3)
             if (!evb_mp_skip(&mp))
                 return false;
-        /* What has come since the head was asked for is read behind it: nothing of it is picked, nothing missed. */
-        if (last >= self->hub_first && last <= self->head && !add_seq(&self->tops, last))
+        if (!take_last(self, last))
             return false;
     }
     return true;
+}
+
+/* Whether the page that is offered lies behind the one we have, so that paging ends. */
+static bool goes_on(const evb_sub *self, const char *next, size_t size) {
+    size_t least = size < self->after_size ? size : self->after_size;
+    int order = memcmp(next, self->after, least);
+    return order > 0 || (order == 0 && size > self->after_size);
 }
 
 static void got_topics(void *context, evb_call *call, const evb_reply *reply) {
@@ -174,8 +237,8 @@ static void got_topics(void *context, evb_call *call, const evb_reply *reply) {
         evb_sub_fail(self, reply->code, reply->text);
         return;
     }
-    if ((!evb_mp_nil(&mp) && !evb_mp_str(&mp, &next, &size)) || size > EVB_TOPIC_MAX || !evb_mp_array(&mp, &count) ||
-        !take_topics(self, mp, count)) {
+    if ((!evb_mp_nil(&mp) && !evb_mp_str(&mp, &next, &size)) || size > EVB_TOPIC_MAX ||
+        (next && !goes_on(self, next, size)) || !evb_mp_array(&mp, &count) || !take_topics(self, mp, count)) {
         nonsense(self);
         return;
     }
@@ -184,14 +247,15 @@ static void got_topics(void *context, evb_call *call, const evb_reply *reply) {
         return;
     }
     memcpy(self->after, next, size);
-    ask_topics(self, size);
+    self->after_size = size;
+    ask_topics(self);
 }
 
-static void ask_topics(evb_sub *self, size_t after_size) {
+static void ask_topics(evb_sub *self) {
     msgpack_packer packer;
     evb_call *call = evb_call_new(self->bus, "topics", 3, &packer, got_topics, self);
     size_t count = evb_patterns_count(self->patterns), size;
-    int rc = !call || evb_mp_pack_str(&packer, self->after, after_size) ||
+    int rc = !call || evb_mp_pack_str(&packer, self->after, self->after_size) ||
              msgpack_pack_uint64(&packer, EVB_TOPICS_PAGE_MAX) || msgpack_pack_array(&packer, count);
     for (size_t i = 0; !rc && i < count; i++) {
         const char *text = evb_patterns_get(self->patterns, i, &size);
@@ -236,7 +300,7 @@ static void count_back(evb_sub *self, uint64_t want) {
     else if (evb_patterns_all(self->patterns))
         evb_sub_start(self, self->head - (want < kept ? want : kept));
     else
-        ask_topics(self, 0);
+        ask_topics(self);
 }
 
 /* The hub's first and head are known. */
@@ -246,38 +310,28 @@ static void from_status(evb_sub *self) {
         self->done = self->head;
         evb_sub_set(self, SUB_ENDED);
         break;
-    case EVB_FROM_FIRST: evb_sub_start(self, self->hub_first - 1); break;
+    case EVB_FROM_FIRST: from_first(self); break;
     case EVB_FROM_SEQ: evb_sub_start(self, self->options.value ? self->options.value - 1 : 0); break;
     case EVB_FROM_TIME: seek(self); break;
     case EVB_FROM_LAST: count_back(self, 1); break;
     case EVB_FROM_BACK: count_back(self, self->options.value); break;
-    case EVB_FROM_LAST_PER_TOPIC: ask_topics(self, 0); break;
+    case EVB_FROM_LAST_PER_TOPIC: ask_topics(self); break;
     }
 }
 
 static void got_status(void *context, evb_call *call, const evb_reply *reply) {
     evb_sub *self = context;
-    evb_mp mp = reply->results;
-    const char *name;
-    size_t size;
-    uint32_t rows = 0;
-    uint64_t value;
+    evb_status status;
     (void)call;
     if (reply->code) {
         evb_sub_fail(self, reply->code, reply->text);
-        return;
-    }
-    if (!evb_mp_map(&mp, &rows)) {
+    } else if (!evb_status_read(reply->results, &status)) {
         nonsense(self);
-        return;
+    } else if (evb_sub_told(self, status.head)) {
+        self->hub_first = status.first;
+        self->head = status.head;
+        self->then(self);
     }
-    for (; rows-- && evb_mp_str(&mp, &name, &size) && evb_mp_uint(&mp, &value);) {
-        if (size == 5 && memcmp(name, "first", 5) == 0)
-            self->hub_first = value ? value : 1;
-        else if (size == 4 && memcmp(name, "head", 4) == 0)
-            self->head = value;
-    }
-    self->then(self);
 }
 
 void evb_sub_ask_status(evb_sub *self, void (*then)(evb_sub *self)) {

@@ -59,15 +59,16 @@ static int failure(const evb_pub *self, evb_error *err) {
 
 /* ---- answers ---- */
 
-/* How many events the frame's batches number..number + batches - 1 have. */
-static uint64_t count_events(const evb_buf *frame, uint64_t number, uint64_t batches) {
+/* How many events the `batches` batches have that begin at *at, which moves behind them; 0: they are not there, or the
+ * first is not of this number. */
+static uint64_t count_events(const evb_buf *frame, size_t *at, uint64_t number, uint64_t batches) {
     evb_record rec;
     uint64_t events = 0;
-    for (size_t at = 0; at < frame->size; at += rec.size) {
-        if (evb_record_parse(frame->data + at, frame->size - at, &rec))
-            break;
-        if (rec.producer_seq >= number && rec.producer_seq - number < batches)
-            events += rec.count;
+    for (uint64_t i = 0; i < batches; i++, *at += rec.size) {
+        if (*at >= frame->size || evb_record_parse(frame->data + *at, frame->size - *at, &rec) ||
+            rec.producer_seq != number + i)
+            return 0;
+        events += rec.count;
     }
     return events;
 }
@@ -76,31 +77,32 @@ static uint64_t count_events(const evb_buf *frame, uint64_t number, uint64_t bat
 static bool take_runs(evb_pub *self, const evb_buf *frame, evb_mp mp, uint64_t *last) {
     uint32_t runs, fields;
     uint64_t number, batches, seq;
-    evb_record first;
-    if (!evb_mp_array(&mp, &runs) || evb_record_parse(frame->data, frame->size, &first))
+    size_t at = 0;
+    if (!evb_mp_array(&mp, &runs))
         return false;
-    for (*last = first.producer_seq - 1; runs--; *last += batches) {
+    while (runs--) {
         if (!evb_mp_array(&mp, &fields) || fields < 3 || !evb_mp_uint(&mp, &number) || !evb_mp_uint(&mp, &batches) ||
             !evb_mp_uint(&mp, &seq))
             return false;
         while (fields-- > 3)
             if (!evb_mp_skip(&mp))
                 return false;
-        uint64_t events = count_events(frame, number, batches);
-        if (number != *last + 1 || !events)
+        uint64_t events = count_events(frame, &at, number, batches);
+        if (!events)
             return false;
+        *last = number + batches - 1;
         self->stored += events;
         if (self->options.stored)
             self->options.stored(self->options.context, seq, events);
     }
-    return count_events(frame, *last + 1, UINT64_MAX) == 0;
+    return at == frame->size;
 }
 
 static int send_open(evb_pub *self);
 
 static void published(void *context, evb_call *call, const evb_reply *reply) {
     evb_pub *self = context;
-    uint64_t last;
+    uint64_t last = 0;
     self->flying--;
     self->flying_bytes -= call->frame->buf.size;
     if (self->failed.code)
@@ -126,8 +128,9 @@ static int send_open(evb_pub *self) {
     if (!self->open)
         return 0;
     evb_call *call = evb_call_new(self->bus, "pub", 1, &packer, published, self);
-    if (!call || msgpack_pack_uint64(&packer, self->acked))
+    if (!call || msgpack_pack_fix_uint64(&packer, self->acked))
         return evb_fail(&self->failed, EVB_ENOMEM, "publisher: out of memory");
+    call->latest = &self->acked;
     call->frame = self->open;
     self->open = NULL;
     self->wanted = false;

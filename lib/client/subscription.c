@@ -4,7 +4,7 @@
  * an event at or below it is never handed on. The feed is believed only after its welcome, and a frame only if nothing
  * can be missing before it: `prev` proves a loss, `mark` raises a doubt (evbus-protocol(7)); either makes us fetch
  * what lies between, with the frame held, before going on. So replay, seam, gap and reconnect are one mechanism.
- * At most two pieces of a replay and one frame are in hand; the feed's queue is libzmq's, and bounded.
+ * At most two pieces of a replay, or SUB_PICKS batches, and one frame are in hand; the feed's queue is libzmq's, and bounded.
  * Leaves to others: where to start (locate.c), requests and their timeout (bus.c). */
 #include <inttypes.h>
 #include <stdio.h>
@@ -15,9 +15,10 @@
 #include "base/error.h"
 #include "client/subscription_private.h"
 
-enum { LIVE_TOPICS_MAX = 4096 };
+enum { LIVE_TOPICS_MAX = 4096, TOKEN_SIZE = 32, TOKEN_FIXED = 30 };
 static const int64_t SILENCE_LEAST_NS = 3 * EVB_SECOND_NS;
-static const char BEAT[] = "$hub.beat"; /* with its NUL, which ends the topic on the wire */
+static const int64_t WELCOME_NS = EVB_SECOND_NS; /* after that a welcome is asked for again */
+static const char BEAT[] = "$hub.beat";          /* with its NUL, which ends the topic on the wire */
 static const char WELCOME[] = "$hub.welcome.";
 static const char HUB_PREFIX[] = "$hub.";
 
@@ -42,21 +43,38 @@ void evb_sub_fail(evb_sub *self, int code, const char *text) {
     evb_sub_set(self, SUB_FAILED);
 }
 
+static void another_journal(evb_sub *self, uint64_t head) {
+    char text[200];
+    snprintf(text, sizeof text, "the hub has another journal now: its head is %" PRIu64 ", and was %" PRIu64, head,
+             self->most);
+    evb_sub_fail(self, EVB_EGONE, text);
+}
+
+bool evb_sub_told(evb_sub *self, uint64_t head) {
+    if (head < self->most)
+        another_journal(self, head);
+    else
+        self->most = head;
+    return head >= self->most;
+}
+
 /* ---- fetching ---- */
 
 static void fetch_more(evb_sub *self);
 
 static void skip_gap(evb_sub *self) {
-    say(self, EVB_NOTE_GAP, self->hub_first > self->fetch_next ? self->hub_first - self->fetch_next : 0);
+    if (self->hub_first <= self->fetch_next) {
+        evb_sub_fail(self, EVB_EGONE, "the hub says that it has what it says is gone");
+        return;
+    }
+    say(self, EVB_NOTE_GAP, self->hub_first - self->fetch_next);
     self->fetch_next = self->hub_first;
     fetch_more(self);
 }
 
 /* Retention has removed what was asked for: go on from what is left, if that was wanted. */
 static void skip_gone(evb_sub *self, const char *text) {
-    if (self->state == SUB_PICK)
-        self->fetched_all = true;
-    else if (self->options.allow_gap || self->options.from == EVB_FROM_FIRST)
+    if (self->options.allow_gap || self->options.from == EVB_FROM_FIRST)
         evb_sub_ask_status(self, skip_gap);
     else
         evb_sub_fail(self, EVB_EGONE, text);
@@ -64,6 +82,8 @@ static void skip_gone(evb_sub *self, const char *text) {
 
 static void take_piece(evb_sub *self, const evb_reply *reply, uint64_t next) {
     bool second = self->piece.handle != NULL;
+    if (self->fetch_to && next > self->fetch_to + 1)
+        next = self->fetch_to + 1; /* the last record reaches further than what was asked for */
     *(second ? &self->ready : &self->piece) = *reply->body;
     *(second ? &self->ready_next : &self->piece_next) = next;
     if (!second)
@@ -71,24 +91,29 @@ static void take_piece(evb_sub *self, const evb_reply *reply, uint64_t next) {
     *reply->body = (evb_message){0};
 }
 
+/* Reads next and head. A next beyond head + 1 is what was asked for, and there is nothing yet. */
+static bool read_fetched(const evb_sub *self, evb_mp mp, uint64_t *next, uint64_t *head) {
+    uint64_t first;
+    return evb_mp_uint(&mp, next) && evb_mp_uint(&mp, head) && evb_mp_uint(&mp, &first) &&
+           *next >= self->fetch_next && (*next == self->fetch_next || *next - 1 <= *head);
+}
+
 static void fetched(void *context, evb_call *call, const evb_reply *reply) {
     evb_sub *self = context;
-    evb_mp mp = reply->results;
-    uint64_t next, head, first;
+    uint64_t next, head;
     (void)call;
     self->fetching = false;
     if (reply->code == EVB_EGONE) {
         skip_gone(self, reply->text);
     } else if (reply->code) {
         evb_sub_fail(self, reply->code, reply->text);
-    } else if (!evb_mp_uint(&mp, &next) || !evb_mp_uint(&mp, &head) || !evb_mp_uint(&mp, &first) ||
-               next < self->fetch_next || !reply->body->handle) {
+    } else if (!read_fetched(self, reply->results, &next, &head) || !reply->body->handle) {
         evb_sub_fail(self, EVB_ENOHUB, "the hub's answer does not speak evbus-protocol(7)");
-    } else {
+    } else if (evb_sub_told(self, head)) {
         uint64_t to = self->fetch_to && self->fetch_to < head ? self->fetch_to : head;
         self->fetched_all = next > to;
         self->fetch_next = next;
-        if (next <= to && !reply->body->size && self->state != SUB_PICK && !self->piece.handle)
+        if (next <= to && !reply->body->size && !self->piece.handle)
             fetch_more(self); /* nothing that matches yet: go on at once */
         else
             take_piece(self, reply, next);
@@ -125,14 +150,6 @@ void evb_sub_fetch(evb_sub *self, uint64_t from, uint64_t to) {
     fetch_more(self);
 }
 
-bool evb_sub_fetch_pick(evb_sub *self) {
-    if (self->pick == self->tops.count)
-        return false;
-    self->only = self->tops.seqs[self->pick++];
-    evb_sub_fetch(self, self->only, self->only);
-    return true;
-}
-
 /* ---- the feed ---- */
 
 static void make_token(evb_sub *self) {
@@ -141,6 +158,16 @@ static void make_token(evb_sub *self) {
         memcpy(random, &self, sizeof self); /* never seen; a token only has to differ from other subscribers' */
     for (size_t i = 0; i < sizeof random; i++)
         snprintf(self->token + 2 * i, 3, "%02x", random[i]);
+    self->asked = 0;
+}
+
+/* Asks for a welcome, under a name that this connection has not asked for yet: each is answered once. */
+static bool ask_welcome(evb_sub *self) {
+    char topic[sizeof WELCOME + sizeof self->token];
+    snprintf(self->token + TOKEN_FIXED, 3, "%02x", self->asked++ & 0xff);
+    self->asked_ns = evb_clock_monotonic_ns();
+    int n = snprintf(topic, sizeof topic, "%s%s", WELCOME, self->token);
+    return evb_channel_subscribe(self->feed, topic, (size_t)n + 1);
 }
 
 /* Subscribes to what the patterns can match: an exact topic with its NUL, else the bytes before the first wildcard. */
@@ -168,14 +195,11 @@ static void hear(evb_sub *self) {
 
 /* Opens the feed anew; the welcome comes last, when all before it is active. */
 static void open_feed(evb_sub *self) {
-    char topic[sizeof WELCOME + sizeof self->token];
     evb_error err;
     make_token(self);
-    int n = snprintf(topic, sizeof topic, "%s%s", WELCOME, self->token);
     self->retry_ns = 0;
     if (evb_channel_open(self->feed, &err) || !subscribe_patterns(self) ||
-        !evb_channel_subscribe(self->feed, BEAT, sizeof BEAT) ||
-        !evb_channel_subscribe(self->feed, topic, (size_t)n + 1))
+        !evb_channel_subscribe(self->feed, BEAT, sizeof BEAT) || !ask_welcome(self))
         evb_sub_fail(self, EVB_EIO, "subscription: cannot open the feed");
     evb_channel_listen(self->feed, true);
 }
@@ -203,9 +227,10 @@ void evb_sub_start(evb_sub *self, uint64_t done) {
 static void lose_feed(evb_sub *self, int64_t now) {
     evb_error err;
     bool hopeless;
-    if (!self->lost && self->subscribed)
+    if (!self->lost && self->subscribed) {
         say(self, EVB_NOTE_DISCONNECTED, 0);
-    self->lost = true;
+        self->lost = true;
+    }
     evb_channel_close(self->feed);
     int code = evb_link_explain(self->bus->link, &hopeless, &err);
     if (hopeless && (!self->subscribed || code == EVB_EPERM))
@@ -233,14 +258,21 @@ static void give_up_feed(evb_sub *self) {
     evb_sub_fail(self, err.code, err.text);
 }
 
+/* When the hub has sent no welcome for so long that it must have been dropped: on a busy feed the queue may be full. */
+static int64_t welcome_due(const evb_sub *self, evb_channel_state feed) {
+    return self->state == SUB_JOIN && feed == EVB_CHANNEL_UP ? self->asked_ns + WELCOME_NS : INT64_MAX;
+}
+
 static void step(void *context) {
     evb_sub *self = context;
+    evb_channel_state feed = evb_channel_look(self->feed); /* in any state, or evb_link_wait wakes for it again */
     if (self->state != SUB_JOIN && self->state != SUB_LIVE)
         return;
     int64_t now = evb_clock_monotonic_ns();
-    evb_channel_state feed = evb_channel_look(self->feed);
     if (feed == EVB_CHANNEL_CLOSED && now >= self->retry_ns)
         open_feed(self);
+    if (now >= welcome_due(self, feed))
+        ask_welcome(self);
     /* LIVE: frames that came before the loss may still be queued; next_frame sees the loss when they are read */
     if (feed == EVB_CHANNEL_DOWN && self->state == SUB_JOIN)
         lose_feed(self, now);
@@ -254,9 +286,10 @@ static int64_t deadline(const void *context) {
     if (self->state != SUB_JOIN && self->state != SUB_LIVE)
         return INT64_MAX;
     int64_t at = self->grace_ns ? self->grace_ns : silence_ends(self);
-    if (evb_channel_look(self->feed) == EVB_CHANNEL_CLOSED && self->retry_ns < at)
+    evb_channel_state feed = evb_channel_look(self->feed);
+    if (feed == EVB_CHANNEL_CLOSED && self->retry_ns < at)
         at = self->retry_ns;
-    return at;
+    return welcome_due(self, feed) < at ? welcome_due(self, feed) : at;
 }
 
 static bool ready(const void *context) {
@@ -274,8 +307,8 @@ static bool is_hubs(const evb_record *rec) {
 
 static bool is_my_welcome(const evb_sub *self, const evb_record *rec) {
     size_t prefix = sizeof WELCOME - 1;
-    return rec->topic_size == prefix + 32 && memcmp(rec->topic, WELCOME, prefix) == 0 &&
-           memcmp(rec->topic + prefix, self->token, 32) == 0;
+    return rec->topic_size == prefix + TOKEN_SIZE && memcmp(rec->topic, WELCOME, prefix) == 0 &&
+           memcmp(rec->topic + prefix, self->token, TOKEN_FIXED) == 0;
 }
 
 /* Counts a live batch's events for its topic, and says how many are missing before it. */
@@ -306,26 +339,31 @@ static void begin_batch(evb_sub *self, const evb_record *rec) {
     self->in_batch = true;
 }
 
+/* The feed goes on where we are: nothing is missing before it. */
+static void arrive(evb_sub *self) {
+    evb_sub_set(self, SUB_LIVE);
+    if (self->lost)
+        say(self, EVB_NOTE_RECONNECTED, self->head);
+    if (!self->caught_up)
+        say(self, EVB_NOTE_CAUGHT_UP, self->head);
+    self->lost = false;
+    self->caught_up = true;
+}
+
 /* The hub's head after a welcome: what lies between it and us is fetched, then the feed goes on. */
 static void welcome(evb_sub *self, uint64_t head) {
-    if (self->subscribed && head < self->head) {
-        char text[200];
-        snprintf(text, sizeof text, "the hub has another journal now: its head is %" PRIu64 ", and was %" PRIu64,
-                 head, self->head);
-        evb_sub_fail(self, EVB_EGONE, text);
+    if (!evb_sub_told(self, head))
         return;
-    }
     self->backoff_ns = 0;
     self->head = head;
-    if (!self->subscribed && self->options.from == EVB_FROM_NOW)
+    if (!self->subscribed && self->options.from == EVB_FROM_NOW) {
         self->done = head;
+        self->caught_up = true; /* there is no replay */
+    }
     if (!self->subscribed)
         say(self, EVB_NOTE_SUBSCRIBED, head);
-    else if (self->lost)
-        say(self, EVB_NOTE_RECONNECTED, head);
-    bool first = !self->subscribed;
     self->subscribed = true;
-    self->lost = false;
+    self->doubt = false;
     self->repaired_from = 0;
     if (self->done < head) {
         evb_sub_set(self, SUB_REPAIR);
@@ -333,14 +371,13 @@ static void welcome(evb_sub *self, uint64_t head) {
         evb_sub_fetch(self, self->done + 1, head);
         return;
     }
-    evb_sub_set(self, SUB_LIVE);
-    if (first && self->options.from != EVB_FROM_NOW)
-        say(self, EVB_NOTE_CAUGHT_UP, head);
+    arrive(self);
 }
 
 /* Holds the frame and fetches what may be missing before it. */
 static void repair(evb_sub *self, uint64_t before) {
     self->frame_held = true;
+    self->doubt = false;
     self->repaired_from = self->done + 1;
     evb_sub_set(self, SUB_REPAIR);
     evb_channel_listen(self->feed, false);
@@ -357,14 +394,16 @@ static void take_frame(evb_sub *self, const evb_record *rec) {
         }
         return;
     }
-    if (end > self->head + 1)
-        self->head = end - 1;
+    if (end > self->most + 1)
+        self->most = end - 1;
     if (end <= self->done + 1)
         return;
-    if ((rec->prev > self->done || rec->mark > self->done) && rec->seq > self->done + 1 && !self->frame_held) {
+    bool missing = rec->prev > self->done || rec->mark > self->done || self->doubt;
+    if (missing && rec->seq > self->done + 1 && !self->frame_held) {
         repair(self, rec->seq);
         return;
     }
+    self->doubt = false;
     if (!is_hubs(rec) && evb_patterns_match(self->patterns, rec->topic, rec->topic_size))
         begin_batch(self, rec);
     else
@@ -382,29 +421,30 @@ static bool next_frame(evb_sub *self) {
         return false;
     }
     evb_message_free(&extra);
+    bool readable = !evb_frame_parse(self->frame.data, self->frame.size, &rec);
+    if (self->state == SUB_JOIN && !(readable && rec.seq && is_my_welcome(self, &rec)))
+        return true; /* and the wait for the welcome goes on: a feed that never gives one is no progress */
     hear(self);
-    if (evb_frame_parse(self->frame.data, self->frame.size, &rec))
-        return true; /* not of a hub; what it may have stood for is found missing by the next frame */
-    if (self->state == SUB_JOIN) {
-        if (is_my_welcome(self, &rec) && rec.seq)
-            welcome(self, rec.seq - 1);
-        return true;
-    }
-    take_frame(self, &rec);
+    if (self->state == SUB_JOIN)
+        welcome(self, rec.seq - 1);
+    else if (readable)
+        take_frame(self, &rec);
+    else
+        self->doubt = true;
     return true;
 }
 
 /* The repair is done: on with the frame that was held, or with the feed. */
 static void end_repair(evb_sub *self) {
     evb_record rec;
-    bool gap = self->repaired_from != 0, caught_up = !gap && !self->frame_held;
-    evb_sub_set(self, SUB_LIVE);
     evb_channel_listen(self->feed, true);
     hear(self);
-    if (gap)
+    if (self->repaired_from) {
+        evb_sub_set(self, SUB_LIVE);
         say(self, EVB_NOTE_REPAIRED, self->done + 1 - self->repaired_from);
-    else if (caught_up)
-        say(self, EVB_NOTE_CAUGHT_UP, self->done);
+    } else {
+        arrive(self);
+    }
     self->repaired_from = 0;
     if (!self->frame_held)
         return;
@@ -415,18 +455,22 @@ static void end_repair(evb_sub *self) {
 
 /* ---- pieces of the journal ---- */
 
+static void damaged(evb_sub *self, const char *fault) {
+    char text[120];
+    snprintf(text, sizeof text, "a record behind seq %" PRIu64 " is damaged: %s", self->done, fault);
+    evb_sub_fail(self, EVB_EDAMAGED, text);
+}
+
 /* The next record of the piece in hand. False: it is read to its end. */
 static bool next_record(evb_sub *self) {
     evb_record rec;
-    char text[120];
     while (self->piece_at < self->piece.size) {
         uint8_t *at = self->piece.data + self->piece_at;
         const char *fault = evb_record_parse(at, self->piece.size - self->piece_at, &rec);
         if (!fault && !evb_record_intact(at, rec.size))
             fault = "its checksum does not hold";
         if (fault) {
-            snprintf(text, sizeof text, "a record behind seq %" PRIu64 " is damaged: %s", self->done, fault);
-            evb_sub_fail(self, EVB_EDAMAGED, text);
+            damaged(self, fault);
             return true;
         }
         self->piece_at += rec.size;
@@ -454,8 +498,10 @@ static void next_piece(evb_sub *self) {
 static bool end_of_fetch(evb_sub *self) {
     switch (self->state) {
     case SUB_PICK:
-        if (evb_sub_fetch_pick(self))
+        if (evb_sub_take_pick(self))
             return true;
+        if (self->read_picks < self->tops.count)
+            return false;
         self->only = 0;
         evb_sub_start(self, self->head);
         return true;
@@ -480,6 +526,17 @@ static bool end_of_fetch(evb_sub *self) {
 }
 
 /* ---- the API ---- */
+
+/* The batch in hand cannot be read to its end. What the journal holds of it is then the truth; if it is from there, it is
+ * damaged. */
+static void leave_batch(evb_sub *self) {
+    if (self->batch.record)
+        damaged(self, "an event of it is malformed");
+    else if (self->batch.flags & EVB_FLAG_LIVE)
+        say(self, EVB_NOTE_LOST, self->batch.count - self->index);
+    else
+        self->doubt = true;
+}
 
 /* The next event of the batch in hand that is wanted. False: there are none left in it. */
 static bool next_of_batch(evb_sub *self, evb_event *event) {
@@ -506,6 +563,8 @@ static bool next_of_batch(evb_sub *self, evb_event *event) {
         return true;
     }
     self->in_batch = false;
+    if (self->index < b->count)
+        leave_batch(self);
     return false;
 }
 
@@ -576,6 +635,8 @@ void evb_sub_destroy(evb_sub **self) {
     evb_message_free(&s->piece);
     evb_message_free(&s->ready);
     evb_message_free(&s->frame);
+    for (size_t i = 0; i < SUB_PICKS; i++)
+        evb_message_free(&s->picks[i]);
     evb_channel_destroy(&s->feed);
     evb_table_destroy(&s->live, free);
     evb_patterns_destroy(&s->patterns);

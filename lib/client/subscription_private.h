@@ -18,6 +18,8 @@ typedef enum {
     SUB_FAILED
 } sub_state;
 
+enum { SUB_PICKS = 32 };
+
 /* A seq with which a topic ends, for LAST_PER_TOPIC and BACK. */
 typedef struct {
     uint64_t *seqs;
@@ -36,16 +38,19 @@ struct evb_sub {
 
     uint64_t done; /* every matching event up to this seq was handed on, or is known not to exist */
     uint64_t head; /* of the hub, as last told: where until_head ends, where a repair ends */
+    uint64_t most; /* the highest head ever told: a lower one is another journal's */
     uint64_t hub_first;
 
     void (*then)(evb_sub *self); /* once the hub's status is there */
 
     /* where to start */
-    seq_list tops; /* topics' last seqs: picks in order, or a heap for BACK */
-    size_t pick;
+    seq_list tops;                /* topics' last seqs: picks in order, or a heap for BACK */
+    evb_message picks[SUB_PICKS]; /* LAST_PER_TOPIC: answers not read yet; that for tops.seqs[i] at i % SUB_PICKS */
+    size_t asked_picks, got_picks, read_picks;
     uint64_t want;             /* BACK: events still to be found */
     uint64_t looking;          /* BACK: the seq whose batch is being fetched */
     char after[EVB_TOPIC_MAX]; /* LAST_PER_TOPIC, BACK: where the next page of topics begins */
+    size_t after_size;
 
     /* fetching */
     uint64_t fetch_next, fetch_to;   /* what is asked for next; fetch_to 0: the head */
@@ -57,9 +62,13 @@ struct evb_sub {
 
     /* the feed */
     evb_channel *feed;
-    char token[33];
+    char token[33];         /* of the welcome: random, and in its last two digits how often it was asked for */
+    unsigned asked;         /* for a welcome on this connection */
+    int64_t asked_ns;       /* and when last */
     bool subscribed;        /* the first welcome has come */
-    bool lost;              /* the connection was lost since then */
+    bool lost;              /* the connection was lost since then, and what was missed is not all here yet */
+    bool caught_up;         /* the replay has reached the feed once */
+    bool doubt;             /* something of the feed could not be read: no frame may be stepped over to */
     uint64_t repaired_from; /* a gap's first seq, while it is repaired; 0: a seam, not a gap */
     evb_message frame;      /* from the feed: being read, or held during a repair */
     bool frame_held;
@@ -81,6 +90,9 @@ void evb_sub_set(evb_sub *self, sub_state state);
 /* Ends the subscription with an error. */
 void evb_sub_fail(evb_sub *self, int code, const char *text);
 
+/* The hub tells of its head. False, and the subscription has failed: it has another journal now. */
+bool evb_sub_told(evb_sub *self, uint64_t head);
+
 /* Starts looking for the position; ends in SUB_PICK, SUB_REPLAY or SUB_JOIN, with `done` set. */
 void evb_sub_locate(evb_sub *self);
 
@@ -90,8 +102,11 @@ void evb_sub_ask_status(evb_sub *self, void (*then)(evb_sub *self));
 /* Asks for from..to (0: the head), to be read in SUB_REPLAY or SUB_REPAIR. */
 void evb_sub_fetch(evb_sub *self, uint64_t from, uint64_t to);
 
-/* Asks for the next pick; false: there are no more. */
-bool evb_sub_fetch_pick(evb_sub *self);
+/* Asks for as many picks as may be under way. */
+void evb_sub_ask_picks(evb_sub *self);
+
+/* Makes the next pick the piece in hand. False: it is not there yet, or there are no more. */
+bool evb_sub_take_pick(evb_sub *self);
 
 /* Goes from the position to the replay, or to the feed. */
 void evb_sub_start(evb_sub *self, uint64_t done);

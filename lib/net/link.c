@@ -19,9 +19,14 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "event/record.h"
 #include "net/url.h"
 
-enum { FEED_HWM = 256, REQUEST_HWM = 1000, CHANNELS_MAX = 64, FDS_MAX = 64 };
+/* Requests have no mark: what is under way is bounded by who sends it, and one that a full queue dropped would never be
+ * answered. */
+enum { FEED_HWM = 256, REQUEST_HWM = 0, CHANNELS_MAX = 64, FDS_MAX = 64 };
+
+static const int64_t MESSAGE_MOST = (int64_t)EVB_PAYLOAD_MOST + EVB_RECORD_OVERHEAD;
 
 struct evb_link {
     void *context;
@@ -85,7 +90,8 @@ int evb_link_explain(const evb_link *self, bool *hopeless, evb_error *err) {
     char lock[EVB_ENDPOINT_MAX + 8];
     snprintf(lock, sizeof lock, "%s/lock", self->url.dir);
     int why = try_connect(self->url.request + strlen("ipc://"));
-    *hopeless = why == EACCES || why == EPERM || (why == ENOENT && access(lock, F_OK));
+    bool absent = why == ENOENT || why == ENOTDIR;
+    *hopeless = why == EACCES || why == EPERM || (absent && access(lock, F_OK));
     if (why == EACCES || why == EPERM)
         return evb_fail(err, EVB_EPERM, "%s: not permitted: the hub belongs to another user", self->text);
     return evb_fail(err, EVB_ENOHUB, "no hub at %s: start one with evbusd -u %s", self->text, self->text);
@@ -136,6 +142,7 @@ static void *make_socket(evb_channel *self) {
     set_int(socket, ZMQ_RCVHWM, feed ? FEED_HWM : REQUEST_HWM);
     set_int(socket, ZMQ_SNDHWM, REQUEST_HWM);
     set_int(socket, ZMQ_IPV6, 1);
+    zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &MESSAGE_MOST, sizeof MESSAGE_MOST);
     return socket;
 }
 
