@@ -140,10 +140,14 @@ static int dispatch(evb_hub *self, evb_request *request, const char *op, size_t 
     return evb_hub_refuse(self, request, "usage", "a request this hub does not know");
 }
 
-int evb_hub_request(evb_hub *self, void *peer, const uint8_t *head, size_t head_size, uint8_t *body, size_t body_size,
-                    int64_t now_ns, evb_error *err) {
-    evb_request request = {
-        .peer = peer, .args = {head, head + head_size}, .body = body, .body_size = body_size, .now_ns = now_ns};
+int evb_hub_request(evb_hub *self, void *peer, evb_origin origin, const uint8_t *head, size_t head_size,
+                    uint8_t *body, size_t body_size, int64_t now_ns, evb_error *err) {
+    evb_request request = {.peer = peer,
+                           .origin = origin,
+                           .args = {head, head + head_size},
+                           .body = body,
+                           .body_size = body_size,
+                           .now_ns = now_ns};
     const char *op;
     size_t op_size;
     int rc;
@@ -155,6 +159,12 @@ int evb_hub_request(evb_hub *self, void *peer, const uint8_t *head, size_t head_
         rc = evb_hub_refuse(self, &request, "usage", "a request is an array of an op, an id and its arguments");
     }
     return rc == EVB_ENOMEM ? evb_fail(err, EVB_ENOMEM, "hub: out of memory") : rc;
+}
+
+void evb_hub_left(evb_hub *self, const char *token, size_t size) {
+    (void)self;
+    (void)token;
+    (void)size;
 }
 
 /* ---- rounds ---- */

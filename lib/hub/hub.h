@@ -45,11 +45,19 @@ void evb_hub_destroy(evb_hub **self);
 /* Takes new options from now on. */
 void evb_hub_configure(evb_hub *self, const evb_hub_options *options);
 
+/* Who sent a request, as the kernel says of an ipc connection; -1: not known. */
+typedef struct {
+    int64_t pid, uid;
+} evb_origin;
+
 /* Takes one request. head is its first frame; body its second, which stays in place, and is written to, until the
  * round's actions are done; body_size 0: none. peer comes back with the one reply that each request gets.
  * 0, or an error that ends the hub: EVB_EIO, EVB_ENOMEM. */
-int evb_hub_request(evb_hub *self, void *peer, const uint8_t *head, size_t head_size, uint8_t *body, size_t body_size,
-                    int64_t now_ns, evb_error *err);
+int evb_hub_request(evb_hub *self, void *peer, evb_origin origin, const uint8_t *head, size_t head_size,
+                    uint8_t *body, size_t body_size, int64_t now_ns, evb_error *err);
+
+/* The feed connection that asked for a welcome with this token is gone. Between rounds only. */
+void evb_hub_left(evb_hub *self, const char *token, size_t size);
 
 /* Ends the round: makes what was stored safe as the sync mode says, and gives out the actions, to be done in order
  * before the next request; they are the hub's, their bufs the caller's. EVB_EIO: nothing may be answered, end. */

@@ -21,6 +21,7 @@ struct evb_hub {
 /* A request taken apart as far as its op. */
 typedef struct {
     void *peer;
+    evb_origin origin;
     uint64_t id;
     evb_mp args; /* behind op and id */
     uint32_t arg_count;

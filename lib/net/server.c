@@ -167,8 +167,12 @@ static void read_subscriptions(evb_server *self) {
             self->subscriptions++;
         else if (text[0] == 0 && self->subscriptions)
             self->subscriptions--;
-        if (text[0] == 1 && asks_welcome(text + 1, (size_t)n - 1))
+        if (!asks_welcome(text + 1, (size_t)n - 1))
+            continue;
+        if (text[0] == 1)
             say_head(self, text + 1, (size_t)n - 2);
+        else
+            evb_hub_left(self->hub, text + sizeof WELCOME_PREFIX, (size_t)n - 1 - sizeof WELCOME_PREFIX);
     }
 }
 
@@ -236,11 +240,21 @@ static int receive(evb_server *self, peer *from, zmq_msg_t *head, zmq_msg_t *bod
     return -1;
 }
 
+/* Who sent it: libzmq notes "NAME:UID:GID:PID" on what comes by ipc, on every frame but the first. */
+static evb_origin origin_of(zmq_msg_t *head) {
+    evb_origin origin = {-1, -1};
+    const char *address = zmq_msg_gets(head, "Peer-Address"), *at = address ? strchr(address, ':') : NULL;
+    int64_t gid;
+    if (!at || sscanf(at, ":%" SCNd64 ":%" SCNd64 ":%" SCNd64, &origin.uid, &gid, &origin.pid) != 3)
+        return (evb_origin){-1, -1};
+    return origin;
+}
+
 /* Hands a received request to the hub; its body goes to the round's parcels. */
 static int take_request(evb_server *self, peer *from, zmq_msg_t *head, parcel *p, evb_error *err) {
     self->parcels[self->parcel_count++] = p;
-    return evb_hub_request(self->hub, from, zmq_msg_data(head), zmq_msg_size(head), zmq_msg_data(&p->message),
-                           zmq_msg_size(&p->message), evb_clock_wall_ns(), err);
+    return evb_hub_request(self->hub, from, origin_of(head), zmq_msg_data(head), zmq_msg_size(head),
+                           zmq_msg_data(&p->message), zmq_msg_size(&p->message), evb_clock_wall_ns(), err);
 }
 
 /* Receives and takes one request. 1 and *size; 0: none is there; or an error that ends the hub. */

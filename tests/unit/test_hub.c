@@ -59,7 +59,8 @@ static void add_batch(fixture *f, uint8_t producer, uint64_t number, const char 
 /* Sends the request and ends the round. */
 static void play(fixture *f, evb_buf *head) {
     evb_error err = {0};
-    assert_int_equal(evb_hub_request(f->hub, &a_peer, head->data, head->size, f->body.data, f->body.size, 99, &err),
+    assert_int_equal(evb_hub_request(f->hub, &a_peer, (evb_origin){-1, -1}, head->data, head->size, f->body.data,
+                                     f->body.size, 99, &err),
                      0);
     assert_int_equal(evb_hub_commit(f->hub, 0, &f->actions, &f->count, &err), 0);
     assert_true(f->count > 0);
