@@ -33,13 +33,16 @@ enum {
 
 /* ---- options ---- */
 
+static const uint64_t ANY_VERSION = UINT64_MAX;
+
 typedef struct {
     evb_opts_standard standard;
     evb_opt_list headers;
     const char *url;
     const char *file;
     int64_t timeout_ns;
-    bool live, print, nul, whole, topics, json, verbose;
+    uint64_t expected; /* ANY_VERSION: none */
+    bool live, print, print_version, atomic, nul, whole, topics, json, verbose;
 } options;
 
 static const evb_opt ROWS[] = {
@@ -51,6 +54,12 @@ static const evb_opt ROWS[] = {
     {'T', "topics", EVB_OPT_FLAG, offsetof(options, topics), NULL, NULL, "each line is TOPIC<TAB>PAYLOAD", NULL},
     {'J', "json", EVB_OPT_FLAG, offsetof(options, json), NULL, NULL, "each line is an object as of evsub -J", NULL},
     {0, "live", EVB_OPT_FLAG, offsetof(options, live), NULL, NULL, "for who listens now; not stored", NULL},
+    {0, "expect", EVB_OPT_NUMBER, offsetof(options, expected), NULL, "VERSION",
+     "only if TOPIC stands at VERSION (0: it is new); all events or none", NULL},
+    {0, "atomic", EVB_OPT_FLAG, offsetof(options, atomic), NULL, NULL, "store all events, in one batch, or none",
+     NULL},
+    {0, "print-version", EVB_OPT_FLAG, offsetof(options, print_version), NULL, NULL,
+     "print each stored event's version; with --expect or --atomic", NULL},
     {'p', "print", EVB_OPT_FLAG, offsetof(options, print), NULL, NULL, "print each stored event's seq", NULL},
     {0, "timeout", EVB_OPT_DURATION, offsetof(options, timeout_ns), NULL, "SEC",
      "how long to wait for the hub (5; 0: for ever)", NULL},
@@ -146,14 +155,15 @@ static void flush_out(session *s) {
     s->out.size = 0;
 }
 
-static void on_stored(void *context, uint64_t seq, uint64_t count) {
+static void on_stored(void *context, uint64_t seq, uint64_t version, uint64_t count) {
     session *s = context;
+    uint64_t first = s->opt.print_version ? version : seq;
     for (uint64_t i = 0; i < count && !s->out_errno; i++) {
         if (!evb_buf_reserve(&s->out, 24)) {
             s->out_errno = ENOMEM;
             return;
         }
-        s->out.size += evb_number_text(seq + i, (char *)s->out.data + s->out.size);
+        s->out.size += evb_number_text(first + i, (char *)s->out.data + s->out.size);
         s->out.data[s->out.size++] = '\n';
         if (s->out.size >= PRINT_SIZE)
             flush_out(s);
@@ -192,7 +202,7 @@ static int add_line(session *s, const char *text, size_t size) {
  * is final for the publisher. */
 static int fail_line(session *s, int rc) {
     evb_error why = s->err;
-    if (rc == EVB_EDATA && evb_pub_send(s->pub, NULL) == 0)
+    if (rc == EVB_EDATA && (s->opt.atomic || evb_pub_send(s->pub, NULL) == 0))
         evb_fail(&s->err, rc, "%s %llu: %.400s", s->opt.nul ? "event" : "line", (unsigned long long)s->line,
                  why.text);
     return rc;
@@ -282,7 +292,7 @@ static int wait_for_input(session *s) {
     struct pollfd in = {STDIN_FILENO, POLLIN, 0};
     if (poll(&in, 1, 0) > 0 || caught)
         return in.revents != 0;
-    int rc = evb_pub_send(s->pub, &s->err);
+    int rc = s->opt.atomic ? 0 : evb_pub_send(s->pub, &s->err);
     if (rc)
         return rc;
     flush_out(s);
@@ -307,6 +317,8 @@ static bool all_taken(const session *s) { return s->ended && s->taken == s->in.s
 static int finish_caught(session *s) {
     int64_t left = s->opt.timeout_ns && s->opt.timeout_ns < GRACE_NS ? s->opt.timeout_ns : GRACE_NS;
     int64_t deadline = evb_clock_monotonic_ns() + left;
+    if (s->opt.atomic && !all_taken(s))
+        return 0; /* none of them */
     int rc = take_lines(s);
     while ((!rc || rc == EVB_EAGAIN) && left > 0) {
         if (!rc && ((rc = evb_pub_send(s->pub, &s->err)) || !evb_pub_pending(s->pub)))
@@ -336,7 +348,7 @@ static int run_stream(session *s) {
     catch_signals();
     while (!rc && !caught && !all_taken(s))
         rc = stream_step(s);
-    if (rc && rc != EVB_EDATA && rc != EVB_EIO)
+    if (rc && ((rc != EVB_EDATA && rc != EVB_EIO) || s->opt.atomic))
         return rc;
     evb_error first = s->err;
     int late = caught ? 0 : finish(s);
@@ -411,6 +423,10 @@ static const char *conflict(const options *o, int operands) {
         return "-s and -f do not go together";
     if (o->json && o->headers.count)
         return "-H does not go with -J, whose lines have headers of their own";
+    if (o->atomic && (o->topics || o->live))
+        return "--expect and --atomic store events of one topic: not with -T, --live";
+    if (o->print_version && (!o->atomic || o->print))
+        return "--print-version goes with --expect or --atomic, and not with -p";
     if (o->live && o->print)
         return "--live and -p do not go together: a live event has no seq";
     if (operands > 1 && (one || o->nul))
@@ -446,7 +462,9 @@ static int print_answer(session *s, bool *asked) {
 static int parse(session *s, int argc, char **argv, bool *asked) {
     int first;
     s->opt.timeout_ns = 5 * EVB_SECOND_NS;
+    s->opt.expected = ANY_VERSION;
     int rc = evb_opts_parse(&OPTS, &s->opt, argc, argv, &first, &s->err);
+    s->opt.atomic |= s->opt.expected != ANY_VERSION;
     if (!rc)
         rc = print_answer(s, asked);
     if (rc || *asked)
@@ -458,7 +476,12 @@ static int parse(session *s, int argc, char **argv, bool *asked) {
 static int open_bus(session *s) {
     const evb_environment env = {getenv("EVBUS_URL"), getenv("XDG_RUNTIME_DIR"), getenv("XDG_STATE_HOME"),
                                  getenv("HOME"), getuid()};
-    const evb_pub_options how = {s->opt.print ? on_stored : NULL, s, s->opt.live};
+    const evb_pub_options how = {.stored = s->opt.print || s->opt.print_version ? on_stored : NULL,
+                                 .context = s,
+                                 .live = s->opt.live,
+                                 .atomic = s->opt.atomic,
+                                 .expects = s->opt.expected != ANY_VERSION,
+                                 .expected = s->opt.expected};
     char *url = s->opt.url ? strdup(s->opt.url) : evb_paths_url(&env, &s->err);
     if (url)
         s->bus = evb_bus_new(url, s->opt.timeout_ns ? s->opt.timeout_ns : -1, &s->err);
@@ -470,12 +493,15 @@ static int open_bus(session *s) {
     return s->pub ? 0 : s->err.code;
 }
 
+/* Whether it is all or none. */
+static bool is_whole(const session *s) { return s->opt.atomic || s->payload || s->opt.whole || s->opt.file; }
+
 static bool is_one(const session *s) { return s->payload || s->opt.whole || s->opt.file; }
 
 /* Says what became of the events: of one that failed only what is in doubt, of a stream the count. */
 static void report_events(const session *s, int rc) {
     unsigned long long stored = evb_pub_stored(s->pub), pending = evb_pub_pending(s->pub);
-    if (rc && is_one(s)) {
+    if (rc && is_whole(s)) {
         fputs(rc == EVB_ETIMEDOUT ? "; it may or may not be stored" : "", stderr);
         return;
     }
@@ -518,6 +544,7 @@ int main(int argc, char **argv) {
     static session s;
     bool asked = false;
     hold_descriptors();
+    setvbuf(stderr, NULL, _IOLBF, 0); /* a message is one write, also where many share a terminal or a log */
     signal(SIGPIPE, SIG_IGN);
     int rc = parse(&s, argc, argv, &asked);
     if (!rc && !asked)

@@ -35,7 +35,8 @@ typedef enum {
     EVB_EIO = -10,      /* a file or socket of our own failed */
     EVB_EDAMAGED = -11, /* damage was found in a journal */
     EVB_EGONE = -12,    /* retention has removed what was asked for */
-    EVB_EBUSY = -13     /* another process holds it */
+    EVB_EBUSY = -13,    /* another process holds it */
+    EVB_EVERSION = -14  /* the topic does not stand at the version that was expected */
 } evb_err;
 
 typedef struct {
@@ -117,13 +118,18 @@ EVB_API int evb_bus_status(evb_bus *bus, evb_status *out, evb_error *err);
 
 /* ---- publishing ---- */
 
-/* A run of events in the order in which they were added: all stored, the first at seq, without gaps (seq 0: live). */
-typedef void evb_stored_fn(void *context, uint64_t seq, uint64_t count);
+/* A run of events in the order in which they were added: all stored, the first at seq, without gaps (seq 0: live).
+ * version: of the first, where the publisher is atomic; else 0. */
+typedef void evb_stored_fn(void *context, uint64_t seq, uint64_t version, uint64_t count);
 
 typedef struct {
     evb_stored_fn *stored; /* called from evb_bus_wait, evb_pub_add and evb_pub_drain; may be NULL */
     void *context;
     bool live; /* deliver to who listens now; do not store */
+    bool
+        atomic; /* what is added between two evb_pub_send (or drain) is one batch of one topic: all or none is stored */
+    bool expects;      /* atomic, and only if the topic stands at version `expected` (0: no such topic yet); each */
+    uint64_t expected; /* batch stored moves it on */
 } evb_pub_options;
 
 typedef struct evb_pub evb_pub;
@@ -132,7 +138,8 @@ typedef struct evb_pub evb_pub;
 EVB_API evb_pub *evb_pub_new(evb_bus *bus, const evb_pub_options *options, evb_error *err);
 EVB_API void evb_pub_destroy(evb_pub **self);
 
-/* Adds an event behind those added before. Full batches leave at once, the last one with evb_pub_send.
+/* Adds an event behind those added before. Full batches leave at once, the last one with evb_pub_send; an atomic one
+ * only with evb_pub_send, and EVB_EDATA says that an event is of another topic or does not fit into the batch.
  * EVB_EAGAIN: the window is full, wait and add it again. EVB_EDATA: this event is not valid, nothing else is lost.
  * Any other error is final for the publisher and comes again from every later call: what was not reported as stored
  * may or may not be. Blocks only to ask the hub for its limit, once, before the first payload over 64 KiB. */
@@ -142,7 +149,7 @@ EVB_API int evb_pub_add(evb_pub *pub, const evb_event *event, evb_error *err);
 EVB_API int evb_pub_send(evb_pub *pub, evb_error *err);
 
 /* Sends everything and blocks until all is acknowledged. A wait in which the hub acknowledges nothing for the bus's
- * timeout ends with EVB_ENOHUB or EVB_ETIMEDOUT; EVB_ESTORE, EVB_EPERM as the hub says. */
+ * timeout ends with EVB_ENOHUB or EVB_ETIMEDOUT; EVB_ESTORE, EVB_EPERM, EVB_EVERSION as the hub says. */
 EVB_API int evb_pub_drain(evb_pub *pub, evb_error *err);
 
 /* How many events were added and not yet acknowledged; how many the hub acknowledged as stored (or sent on, live). */

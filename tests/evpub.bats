@@ -494,3 +494,59 @@ start_() {
     run -69 evpub --timeout 200ms a x
     ((SECONDS < 4))
 }
+
+@test "--expect: stores only at that version, all lines or none, and says which it is" {
+    start_hub
+    run -0 evpub --expect 0 --print-version order.123 < <(printf 'a\nb\n')
+    assert_output $'1\n2'
+    run -1 --separate-stderr evpub --expect 1 order.123 < <(printf 'c\nd\n')
+    assert_equal "$stderr" 'evpub: order.123: expected version 1, is 2'
+    run -1 --separate-stderr evpub --expect 0 order.123 c
+    assert_equal "$stderr" 'evpub: order.123: expected version 0, is 2'
+    run -0 evpub --expect 2 -p order.123 c
+    assert_output 3
+    run -1 evpub --expect 1 order.new x
+    assert_stored 'order.123\ta\norder.123\tb\norder.123\tc\n'
+}
+
+@test "--expect and --atomic: what goes wrong leaves nothing behind" {
+    start_hub
+    run -64 evpub --expect 0 -T </dev/null
+    run -64 evpub --atomic --live a x
+    run -64 evpub --print-version a x
+    run -65 evpub --atomic -J < <(printf '%s\n' '{"topic":"a","payload":"1"}' '{"topic":"b","payload":"2"}')
+    assert_output --partial 'line 2: '
+    run -65 evpub --atomic a < <(head -c 2000000 /dev/zero | tr '\0' x | fold -w 1000)
+    assert_output --partial 'limit'
+    assert_stored ''
+}
+
+@test "--atomic: one batch, larger than a frame, in pieces that come late" {
+    start_hub
+    mkfifo in
+    evpub --atomic -p big <in >seqs &
+    exec {feed}>in
+    seq 50000 >&"$feed"
+    run -0 evpub -p other x
+    assert_output 1
+    seq 50001 100000 >&"$feed"
+    exec {feed}>&-
+    wait $!
+    seq 2 100001 | cmp - seqs
+    seq 100000 | cmp - <(evsub -e --from first big)
+}
+
+@test "two hundred writers race for each version: exactly one wins" {
+    start_hub
+    local writers=() writer won=0
+    for writer in $(seq 200); do
+        timeout 60 evpub --timeout 30 --expect 0 order.1 "$writer" 2>>said &
+        writers+=($!)
+    done
+    for writer in "${writers[@]}"; do
+        if wait "$writer"; then won=$((won + 1)); fi
+    done
+    assert_equal "$won" 1
+    assert_equal "$(sort -u said)" 'evpub: order.1: expected version 0, is 1'
+    assert_equal "$(evsub -e --from first order.1 | wc -l)" 1
+}

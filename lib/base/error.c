@@ -49,6 +49,7 @@ int evb_err_exit(int code) {
     switch ((evb_err)code) {
     case EVB_OK: return 0;
     case EVB_EDAMAGED:
+    case EVB_EVERSION:
     case EVB_EGONE: return 1;
     case EVB_EINVAL: return 64;
     case EVB_EDATA: return 65;

@@ -76,13 +76,13 @@ static uint64_t count_events(const evb_buf *frame, size_t *at, uint64_t number, 
 /* Reads the answer's runs, which must cover all that the frame holds, and reports them. */
 static bool take_runs(evb_pub *self, const evb_buf *frame, evb_mp mp, uint64_t *last) {
     uint32_t runs, fields;
-    uint64_t number, batches, seq;
+    uint64_t number, batches, seq, version = 0;
     size_t at = 0;
     if (!evb_mp_array(&mp, &runs))
         return false;
     while (runs--) {
         if (!evb_mp_array(&mp, &fields) || fields < 3 || !evb_mp_uint(&mp, &number) || !evb_mp_uint(&mp, &batches) ||
-            !evb_mp_uint(&mp, &seq))
+            !evb_mp_uint(&mp, &seq) || (self->options.atomic && (fields-- < 4 || !evb_mp_uint(&mp, &version))))
             return false;
         while (fields-- > 3)
             if (!evb_mp_skip(&mp))
@@ -93,16 +93,19 @@ static bool take_runs(evb_pub *self, const evb_buf *frame, evb_mp mp, uint64_t *
         *last = number + batches - 1;
         self->stored += events;
         if (self->options.stored)
-            self->options.stored(self->options.context, seq, events);
+            self->options.stored(self->options.context, seq, version, events);
     }
     return at == frame->size;
 }
 
 static int send_open(evb_pub *self);
 
+/* Whether a batch that is not full leaves at once. */
+static bool eager(const evb_pub *self) { return self->flying < (self->options.atomic ? 1 : EAGER_FRAMES); }
+
 static void published(void *context, evb_call *call, const evb_reply *reply) {
     evb_pub *self = context;
-    uint64_t last = 0;
+    uint64_t last = 0, before = self->stored;
     self->flying--;
     self->flying_bytes -= call->frame->buf.size;
     if (self->failed.code)
@@ -111,26 +114,42 @@ static void published(void *context, evb_call *call, const evb_reply *reply) {
         evb_fail(&self->failed, reply->code, "%s", reply->text);
     else if (!take_runs(self, &call->frame->buf, reply->results, &last))
         evb_fail(&self->failed, EVB_ENOHUB, "the hub's answer does not speak evbus-protocol(7)");
-    else
+    else {
         self->acked = last;
-    if (!self->failed.code && self->wanted && self->flying < EAGER_FRAMES)
+        self->options.expected += self->options.expects ? self->stored - before : 0;
+    }
+    if (!self->failed.code && self->wanted && eager(self))
         send_open(self);
 }
 
 /* ---- frames ---- */
 
 static bool window_open(const evb_pub *self) {
+    if (self->options.atomic)
+        return !self->flying;
     return !self->flying || (self->flying < WINDOW_FRAMES && self->flying_bytes < WINDOW_BYTES);
 }
 
-static int send_open(evb_pub *self) {
+/* The request for a frame; it follows the last acknowledged batch, also when it is sent again. */
+static evb_call *new_call(evb_pub *self) {
     msgpack_packer packer;
+    const evb_pub_options *o = &self->options;
+    evb_call *call = evb_call_new(self->bus, "pub", o->atomic ? 2 : 1, &packer, published, self);
+    if (!call || msgpack_pack_fix_uint64(&packer, self->acked))
+        return NULL;
+    if (!o->atomic)
+        call->latest = &self->acked;
+    else if (o->expects ? msgpack_pack_uint64(&packer, o->expected) : msgpack_pack_nil(&packer))
+        return NULL;
+    return call;
+}
+
+static int send_open(evb_pub *self) {
     if (!self->open)
         return 0;
-    evb_call *call = evb_call_new(self->bus, "pub", 1, &packer, published, self);
-    if (!call || msgpack_pack_fix_uint64(&packer, self->acked))
+    evb_call *call = new_call(self);
+    if (!call)
         return evb_fail(&self->failed, EVB_ENOMEM, "publisher: out of memory");
-    call->latest = &self->acked;
     call->frame = self->open;
     self->open = NULL;
     self->wanted = false;
@@ -142,7 +161,8 @@ static int send_open(evb_pub *self) {
 
 /* Makes sure that there is an open frame with room for `size` bytes: EVB_EAGAIN when the full one cannot leave yet. */
 static int make_room(evb_pub *self, size_t size) {
-    if (self->open && self->open->buf.size && self->open->buf.size + size > EVB_BATCH_SOFT) {
+    bool full = self->open && self->open->buf.size && self->open->buf.size + size > EVB_BATCH_SOFT;
+    if (full && !self->options.atomic) {
         if (!window_open(self))
             return EVB_EAGAIN;
         int rc = send_open(self);
@@ -199,21 +219,42 @@ static int check_headers(const evb_event *event, size_t *size, evb_error *err) {
     return 0;
 }
 
-/* Asks the hub for its limit before the first large payload. */
+/* Asks the hub, once, how large a payload, and so a batch, may be. */
+static int ask_limit(evb_pub *self, evb_error *err) {
+    evb_status status;
+    if (self->max_payload)
+        return 0;
+    if (evb_bus_status(self->bus, &status, &self->failed))
+        return failure(self, err);
+    self->max_payload = status.max_payload ? status.max_payload : EVB_PAYLOAD_DEFAULT;
+    return 0;
+}
+
 static int check_payload(evb_pub *self, const evb_event *event, evb_error *err) {
     if (event->size <= EVB_PAYLOAD_ASK)
         return 0;
-    if (!self->max_payload) {
-        evb_status status;
-        int rc = evb_bus_status(self->bus, &status, &self->failed);
-        if (rc)
-            return failure(self, err);
-        self->max_payload = status.max_payload ? status.max_payload : EVB_PAYLOAD_DEFAULT;
-    }
+    int rc = ask_limit(self, err);
+    if (rc)
+        return rc;
     if (event->size <= self->max_payload)
         return 0;
     return evb_fail(err, EVB_EDATA, "a payload of %zu bytes: over the hub's limit of %llu (evbusd --max-payload)",
                     event->size, (unsigned long long)self->max_payload);
+}
+
+/* Whether an event of `size` bytes goes into the atomic batch that is open. */
+static int check_atomic(evb_pub *self, const evb_event *event, size_t size, evb_error *err) {
+    if (!self->options.atomic || !self->open || !self->open->buf.size)
+        return 0;
+    if (!same_topic(self, event))
+        return evb_fail(err, EVB_EDATA, "an atomic batch has one topic");
+    if (self->open->buf.size + size <= EVB_BATCH_SOFT)
+        return 0;
+    int rc = ask_limit(self, err);
+    if (rc || self->open->buf.size + size <= self->max_payload)
+        return rc;
+    return evb_fail(err, EVB_EDATA, "an atomic batch over the hub's limit of %llu bytes (evbusd --max-payload)",
+                    (unsigned long long)self->max_payload);
 }
 
 static int check_event(evb_pub *self, const evb_event *event, size_t *size, evb_error *err) {
@@ -223,7 +264,8 @@ static int check_event(evb_pub *self, const evb_event *event, size_t *size, evb_
                  : 0;
     if (rc == 0 && (event->header_count || event->id))
         rc = check_headers(event, size, err);
-    return rc ? rc : check_payload(self, event, err);
+    rc = rc ? rc : check_payload(self, event, err);
+    return rc ? rc : check_atomic(self, event, *size, err);
 }
 
 /* ---- the API ---- */
@@ -251,6 +293,8 @@ int evb_pub_add(evb_pub *self, const evb_event *event, evb_error *err) {
     size_t size;
     if (self->failed.code)
         return failure(self, err);
+    if (self->options.atomic && self->wanted)
+        return evb_fail(err, EVB_EAGAIN, "publisher: the batch before is still on its way");
     int rc = check_event(self, event, &size, err);
     if (rc)
         return rc;
@@ -266,7 +310,7 @@ int evb_pub_send(evb_pub *self, evb_error *err) {
     if (self->failed.code)
         return failure(self, err);
     self->wanted = self->open != NULL;
-    if (self->wanted && self->flying < EAGER_FRAMES)
+    if (self->wanted && eager(self))
         send_open(self);
     return failure(self, err);
 }
@@ -285,7 +329,8 @@ uint64_t evb_pub_pending(const evb_pub *self) { return self->added - self->store
 
 uint64_t evb_pub_stored(const evb_pub *self) { return self->stored; }
 
-static void keep_seq(void *context, uint64_t seq, uint64_t count) {
+static void keep_seq(void *context, uint64_t seq, uint64_t version, uint64_t count) {
+    (void)version;
     (void)count;
     *(uint64_t *)context = seq;
 }
@@ -296,7 +341,7 @@ int evb_publish(evb_bus *bus, const evb_event *event, uint64_t *seq, evb_error *
         evb_pub_destroy(&bus->own);
     if (!bus->own && !(bus->own = evb_pub_new(bus, NULL, err)))
         return EVB_ENOMEM;
-    bus->own->options = (evb_pub_options){keep_seq, &stored, event->live};
+    bus->own->options = (evb_pub_options){.stored = keep_seq, .context = &stored, .live = event->live};
     int rc = evb_pub_add(bus->own, event, err);
     rc = rc ? rc : evb_pub_drain(bus->own, err);
     bus->own->options.stored = NULL;

@@ -89,6 +89,7 @@ int evb_hub_refuse(evb_hub *self, const evb_request *request, const char *code, 
 
 int evb_hub_refuse_error(evb_hub *self, const evb_request *request, const evb_error *why) {
     const char *code = why->code == EVB_EDATA      ? "data"
+                       : why->code == EVB_EVERSION ? "version"
                        : why->code == EVB_EGONE    ? "gone"
                        : why->code == EVB_EDAMAGED ? "damaged"
                        : why->code == EVB_EINVAL   ? "usage"

@@ -4,6 +4,7 @@
  * each once: a batch is taken when its number follows the last one stored (or, for a producer not known any more, the
  * one that it says was acknowledged last), and one stored before is answered with the seqs that it got then.
  * Leaves to others: seqs and versions (journal.c), what the numbers stand for over restarts (catalog.c). */
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "base/error.h"
@@ -23,9 +24,12 @@ typedef struct {
     evb_hub *hub;
     const evb_request *request;
     uint64_t acked; /* as the producer says */
-    size_t count;   /* of hub->recs */
-    size_t known;   /* the first so many were stored before */
-    evb_run *runs;  /* the answer */
+    bool one_batch; /* the frame is to be one batch, and its version is answered */
+    bool expects;   /* and is stored only if its topic stands at `expected` */
+    uint64_t expected;
+    size_t count;  /* of hub->recs */
+    size_t known;  /* the first so many were stored before */
+    evb_run *runs; /* the answer */
     size_t run_count;
 } publishing;
 
@@ -73,6 +77,11 @@ static int read_frame(publishing *p, evb_error *why) {
         at += rec->size;
     }
     return p->count ? 0 : evb_fail(why, EVB_EDATA, "a frame without batches");
+}
+
+static bool is_live(const evb_hub *hub, const evb_record *rec) {
+    return (rec->flags & EVB_FLAG_LIVE) ||
+           (hub->options.live && evb_patterns_match(hub->options.live, rec->topic, rec->topic_size));
 }
 
 /* ---- what was stored before ---- */
@@ -125,12 +134,22 @@ static int compare(publishing *p, evb_error *why) {
     return 0;
 }
 
-/* ---- storing and fanning out ---- */
-
-static bool is_live(const evb_hub *hub, const evb_record *rec) {
-    return (rec->flags & EVB_FLAG_LIVE) ||
-           (hub->options.live && evb_patterns_match(hub->options.live, rec->topic, rec->topic_size));
+/* Whether the topic stands at the version that the publisher expects. EVB_EVERSION: it does not. */
+static int check_version(publishing *p, evb_error *why) {
+    const evb_record *rec = &p->hub->recs[0];
+    evb_catalog *catalog = evb_journal_catalog(p->hub->journal);
+    int rc = p->expects ? evb_catalog_reserve(catalog, 1, why) : 0;
+    if (rc || !p->expects)
+        return rc;
+    const evb_topic_state *state = evb_catalog_topic(catalog, rec->topic, rec->topic_size, why);
+    if (!state)
+        return why->code;
+    if (state->version == p->expected)
+        return 0;
+    return evb_fail(why, EVB_EVERSION, "expected version %" PRIu64 ", is %" PRIu64, p->expected, state->version);
 }
+
+/* ---- storing and fanning out ---- */
 
 static int count_live(evb_hub *hub, const evb_record *rec, uint64_t *before) {
     live_count *c = evb_table_get(hub->live_counts, rec->topic, rec->topic_size);
@@ -222,6 +241,35 @@ static int take_new(publishing *p, evb_record *stored, evb_error *why, evb_error
     return 0;
 }
 
+/* The version of the frame's one batch, which was stored now or, then looked up, before. */
+static int version_of(publishing *p, uint64_t *version, evb_error *why) {
+    evb_buf record = {0};
+    evb_record rec;
+    uint64_t seq = p->runs[0].seq, next;
+    *version = p->hub->recs[0].version;
+    if (!p->known || !seq)
+        return 0;
+    int rc = evb_journal_read(p->hub->journal, seq, seq, 1, NULL, &record, &next, why);
+    if (rc == 0 && evb_record_parse(record.data, record.size, &rec) == NULL)
+        *version = rec.version;
+    evb_buf_free(&record);
+    return rc;
+}
+
+static int reply_batch(publishing *p, evb_error *why) {
+    msgpack_packer packer;
+    uint64_t version;
+    int rc = version_of(p, &version, why);
+    if (rc)
+        return rc;
+    if (!evb_hub_answer(p->hub, p->request, 1, &packer) || msgpack_pack_array(&packer, 1) ||
+        msgpack_pack_array(&packer, 4) || msgpack_pack_uint64(&packer, p->runs[0].number) ||
+        msgpack_pack_uint64(&packer, 1) || msgpack_pack_uint64(&packer, p->runs[0].seq) ||
+        msgpack_pack_uint64(&packer, version))
+        return EVB_ENOMEM;
+    return 0;
+}
+
 static int reply_runs(publishing *p) {
     msgpack_packer packer;
     if (!evb_hub_answer(p->hub, p->request, 1, &packer) || msgpack_pack_array(&packer, p->run_count))
@@ -239,12 +287,34 @@ static int take_frame(publishing *p, evb_error *why, evb_error *err) {
     evb_record *stored = malloc(p->count * sizeof *stored);
     int rc = p->runs && stored ? compare(p, why) : EVB_ENOMEM;
     if (rc == 0 && p->known < p->count)
+        rc = check_version(p, why);
+    if (rc == 0 && p->known < p->count)
         rc = take_new(p, stored, why, err);
     if (rc == 0)
-        rc = reply_runs(p);
+        rc = p->one_batch ? reply_batch(p, why) : reply_runs(p);
     free(stored);
     free(p->runs);
     return rc;
+}
+
+/* Reads what is asked of one batch, behind the number of the last acknowledged one. */
+static bool read_expected(publishing *p, evb_mp args) {
+    if (p->request->arg_count < 2)
+        return true;
+    p->one_batch = true;
+    p->expects = !evb_mp_nil(&args);
+    return !p->expects || evb_mp_uint(&args, &p->expected);
+}
+
+/* What a frame of one batch must be, beside what every frame is. */
+static int check_one_batch(const publishing *p, evb_error *why) {
+    if (!p->one_batch)
+        return 0;
+    if (p->count != 1)
+        return evb_fail(why, EVB_EDATA, "an atomic publish is one batch");
+    if (p->expects && is_live(p->hub, &p->hub->recs[0]))
+        return evb_fail(why, EVB_EDATA, "a topic that is not stored has no version to expect");
+    return 0;
 }
 
 int evb_hub_publish(evb_hub *self, const evb_request *request, evb_error *err) {
@@ -252,9 +322,10 @@ int evb_hub_publish(evb_hub *self, const evb_request *request, evb_error *err) {
     evb_mp args = request->args;
     evb_error why = {0};
     err->code = 0;
-    if (!evb_mp_uint(&args, &p.acked))
-        return evb_hub_refuse(self, request, "usage", "pub: its argument is a batch number");
+    if (!evb_mp_uint(&args, &p.acked) || !read_expected(&p, args))
+        return evb_hub_refuse(self, request, "usage", "pub: its arguments are a batch number and a version or nil");
     int rc = read_frame(&p, &why);
+    rc = rc ? rc : check_one_batch(&p, &why);
     rc = rc ? rc : take_frame(&p, &why, err);
     if (rc == 0 || rc == EVB_ENOMEM)
         return rc;

@@ -5,7 +5,8 @@
 
 static uint64_t stored, next_seq = 1;
 
-static void on_stored(void *context, uint64_t seq, uint64_t count) {
+static void on_stored(void *context, uint64_t seq, uint64_t version, uint64_t count) {
+    (void)version;
     (void)context;
     if (seq != next_seq) {
         fprintf(stderr, "async: seq %llu, not %llu\n", (unsigned long long)seq, (unsigned long long)next_seq);

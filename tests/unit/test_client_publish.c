@@ -29,7 +29,8 @@ typedef struct {
     evb_error err;
 } fixture;
 
-static void on_stored(void *context, uint64_t seq, uint64_t count) {
+static void on_stored(void *context, uint64_t seq, uint64_t version, uint64_t count) {
+    (void)version;
     fixture *f = context;
     assert_true(f->run_count < 4096);
     f->runs[f->run_count].seq = seq;
@@ -55,7 +56,7 @@ static int tear_down(void **state) {
 
 static void open_bus(fixture *f, int64_t timeout_ns) {
     f->bus = evb_bus_new(f->hub->url, timeout_ns, &f->err);
-    f->pub = evb_pub_new(f->bus, &(evb_pub_options){on_stored, f, false}, &f->err);
+    f->pub = evb_pub_new(f->bus, &(evb_pub_options){.stored = on_stored, .context = f}, &f->err);
     assert_non_null(f->pub);
 }
 
