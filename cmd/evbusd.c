@@ -195,6 +195,7 @@ static int understand(settings *s, evb_error *err) {
     s->hub.max_payload = (size_t)s->o.max_payload;
     s->hub.live = s->o.live.count ? s->live : NULL;
     s->hub.pid = getpid();
+    s->hub.log = LOG;
     int rc = understand_sync(s, err);
     return rc ? rc : understand_retain(s, err);
 }
@@ -272,9 +273,9 @@ static int open_server(daemon_state *d, evb_error *err) {
     const settings *s = d->settings;
     const char *const *urls = d->url ? (const char *const *)&d->url : s->o.urls.items;
     evb_server_options how = {urls, d->url ? 1 : s->o.urls.count, (size_t)s->o.max_payload, EVB_SECOND_NS};
-    d->hub = evb_hub_new(d->journal, &s->hub);
+    d->hub = evb_hub_new(d->journal, &s->hub, evb_clock_monotonic_ns(), err);
     if (!d->hub)
-        return evb_fail(err, EVB_ENOMEM, "out of memory");
+        return err->code;
     d->server = evb_server_new(&how, d->hub, d->journal, LOG, err);
     return d->server ? 0 : err->code;
 }

@@ -81,7 +81,7 @@ struct evb_sub {
     evb_mp cursor;
     uint32_t index;
     uint64_t only; /* PICK: only this seq of it; 0: all */
-    evb_header headers[EVB_HEADER_COUNT_MAX];
+    evb_header headers[EVB_HEADER_ROOM];
 };
 
 /* The one place where the state changes. */

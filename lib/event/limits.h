@@ -8,7 +8,9 @@ enum {
     EVB_TOPIC_TOKENS_MAX = 16,
     EVB_PRODUCER_SIZE = 16,
     EVB_HEADER_COUNT_MAX = 64,            /* headers of one event */
+    EVB_HEADER_ROOM = 68,                 /* as read: those, and what the hub adds to a dead letter */
     EVB_HEADERS_MAX = 64 * 1024,          /* bytes of one event's headers, encoded */
+    EVB_HEADERS_OWN = 1024,               /* bytes of those that the hub adds */
     EVB_BATCH_SOFT = 64 * 1024,           /* a batch is sent when it has grown to this */
     EVB_PAYLOAD_DEFAULT = 1024 * 1024,    /* evbusd --max-payload */
     EVB_PAYLOAD_MOST = 256 * 1024 * 1024, /* what --max-payload may be set to */

@@ -121,14 +121,14 @@ static bool read_headers(evb_mp *mp, evb_header *room, size_t *count) {
     const uint8_t *start = mp->at;
     if (!evb_mp_nil(mp) && !evb_mp_map(mp, &n))
         return false;
-    if (n > EVB_HEADER_COUNT_MAX)
+    if (n > EVB_HEADER_ROOM)
         return false;
     for (uint32_t i = 0; i < n; i++)
         if (!evb_mp_str(mp, &room[i].name, &room[i].name_size) ||
             !evb_mp_str(mp, &room[i].value, &room[i].value_size))
             return false;
     *count = n;
-    return mp->at - start <= EVB_HEADERS_MAX;
+    return mp->at - start <= EVB_HEADERS_MAX + EVB_HEADERS_OWN;
 }
 
 /* An event that is more than its payload. */
@@ -164,11 +164,13 @@ bool evb_record_next(evb_mp *cursor, evb_event *event, evb_header *room) {
 
 const char *evb_record_check_events(const evb_record *rec, size_t max_payload) {
     evb_mp cursor = rec->events;
-    evb_header room[EVB_HEADER_COUNT_MAX];
+    evb_header room[EVB_HEADER_ROOM];
     evb_event event;
     for (uint32_t i = 0; i < rec->count; i++) {
         if (!evb_record_next(&cursor, &event, room))
             return "an event of it is malformed";
+        if (event.header_count > EVB_HEADER_COUNT_MAX)
+            return "an event has too many headers";
         if (event.size > max_payload)
             return "a payload is over the hub's limit (evbusd --max-payload)";
     }
@@ -307,6 +309,36 @@ bool evb_record_add(evb_buf *out, size_t start, const evb_event *event) {
     evb_put32(record + H_COUNT, count);
     evb_put32(record + H_BODY_SIZE, (uint32_t)(out->size - start - EVB_RECORD_HEADER));
     evb_put32(record + EVB_RECORD_HEADER + record[H_TOPIC_SIZE] + 1 + B_EVENTS + 1, count);
+    return true;
+}
+
+bool evb_record_slice(evb_buf *out, const evb_record *rec, uint32_t skip, uint32_t count) {
+    size_t start = out->size;
+    evb_record slice;
+    evb_mp from = rec->events;
+    if (skip == 0 && count == rec->count)
+        return evb_buf_add(out, rec->record, rec->size);
+    for (uint32_t i = 0; i < skip; i++)
+        if (!evb_mp_skip(&from))
+            return false;
+    evb_mp to = from;
+    for (uint32_t i = 0; i < count; i++)
+        if (!evb_mp_skip(&to))
+            return false;
+    if (!evb_record_begin(out, rec->topic, rec->topic_size, rec->flags, rec->producer, rec->producer_seq) ||
+        !evb_buf_add(out, from.at, (size_t)(to.at - from.at))) {
+        out->size = start;
+        return false;
+    }
+    uint8_t *record = out->data + start;
+    evb_put32(record + H_COUNT, count);
+    evb_put32(record + H_BODY_SIZE, (uint32_t)(out->size - start - EVB_RECORD_HEADER));
+    evb_put32(record + EVB_RECORD_HEADER + rec->topic_size + 1 + B_EVENTS + 1, count);
+    if (evb_record_parse(record, out->size - start, &slice))
+        return false;
+    evb_record_stamp(&slice, rec->seq + skip, skip ? rec->seq + skip - 1 : rec->prev, rec->version + skip,
+                     rec->time_ns);
+    evb_record_seal(&slice);
     return true;
 }
 

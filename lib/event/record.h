@@ -44,7 +44,8 @@ enum {
     EVB_RECORD_HEADER = 40,
     EVB_BATCH_HEADER = 80,
     EVB_RECORD_LEAST = EVB_RECORD_HEADER + 2 + EVB_BATCH_HEADER, /* topic of one byte, no event */
-    EVB_RECORD_OVERHEAD = EVB_RECORD_HEADER + EVB_TOPIC_MAX + 1 + EVB_BATCH_HEADER + EVB_HEADERS_MAX + 128,
+    EVB_RECORD_OVERHEAD =
+        EVB_RECORD_HEADER + EVB_TOPIC_MAX + 1 + EVB_BATCH_HEADER + EVB_HEADERS_MAX + EVB_HEADERS_OWN + 128,
     EVB_FLAG_LIVE = 1
 };
 
@@ -93,7 +94,7 @@ void evb_record_seal(evb_record *rec);
 void evb_batch_set_mark(uint8_t *batch, uint64_t mark);
 
 /* Reads the next of a record's events from *cursor (at first rec->events): fills payload, headers, id and index of *event;
- * headers into room[EVB_HEADER_COUNT_MAX]. False at the end or where the form is wrong. */
+ * headers into room[EVB_HEADER_ROOM]. False at the end or where the form is wrong. */
 bool evb_record_next(evb_mp *cursor, evb_event *event, evb_header *room);
 
 /* ---- building ---- */
@@ -108,6 +109,10 @@ bool evb_record_is_of(const uint8_t *record, const char *topic, size_t topic_siz
 /* Appends one event to the record that began at offset start of *out and is its last. False when memory is short,
  * the record unchanged. */
 bool evb_record_add(evb_buf *out, size_t start, const evb_event *event);
+
+/* Appends a record of `count` of rec's events, the first `skip` left out: stamped as they are, and sealed. All of rec is
+ * copied as it is. False when memory is short, or an event of it is malformed. */
+bool evb_record_slice(evb_buf *out, const evb_record *rec, uint32_t skip, uint32_t count);
 
 /* Appends a feed frame without events: what the hub says of its head (a beat). seq: head + 1. */
 bool evb_frame_beat(evb_buf *out, const char *topic, size_t topic_size, uint64_t seq, uint64_t mark, int64_t time_ns);

@@ -11,17 +11,24 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "event/mp.h"
+#include "hub/groups.h"
 #include "hub/hub_private.h"
 
-evb_hub *evb_hub_new(evb_journal *journal, const evb_hub_options *options) {
+evb_hub *evb_hub_new(evb_journal *journal, const evb_hub_options *options, int64_t monotonic_ns, evb_error *err) {
     evb_hub *self = calloc(1, sizeof *self);
-    if (!self)
+    if (!self) {
+        evb_fail(err, EVB_ENOMEM, "hub: out of memory");
         return NULL;
+    }
     self->journal = journal;
     self->options = *options;
-    self->sync_due_ns = INT64_MAX;
+    self->now_ns = monotonic_ns;
+    self->sync_due_ns = self->keep_due_ns = INT64_MAX;
+    TAILQ_INIT(&self->groups);
     self->live_counts = evb_table_new();
     if (!self->live_counts)
+        evb_fail(err, EVB_ENOMEM, "hub: out of memory");
+    if (!self->live_counts || evb_groups_open(self, err))
         evb_hub_destroy(&self);
     return self;
 }
@@ -34,10 +41,20 @@ static void drop_actions(evb_hub *self) {
     self->action_count = 0;
 }
 
+/* The records made in the round before have been fanned out. */
+static void drop_own(evb_hub *self) {
+    while (self->own_count)
+        evb_buf_free(&self->own[--self->own_count]);
+}
+
 void evb_hub_destroy(evb_hub **self) {
     if (!*self)
         return;
+    evb_groups_close(*self);
     drop_actions(*self);
+    drop_own(*self);
+    free((*self)->own);
+    evb_buf_free(&(*self)->scratch);
     evb_table_destroy(&(*self)->live_counts, free);
     free((*self)->actions);
     free((*self)->recs);
@@ -61,6 +78,31 @@ evb_action *evb_hub_act(evb_hub *self, evb_action_kind kind) {
     evb_action *action = &self->actions[self->action_count++];
     *action = (evb_action){.kind = kind};
     return action;
+}
+
+/* ---- fanning out ---- */
+
+int evb_hub_feed(evb_hub *self, const evb_record *rec) {
+    evb_action *action = evb_hub_act(self, EVB_ACTION_FEED);
+    if (!action)
+        return EVB_ENOMEM;
+    action->frame = rec->record + EVB_RECORD_HEADER;
+    action->frame_size = rec->size - EVB_RECORD_HEADER;
+    action->batch = rec->batch;
+    action->last = rec->seq ? rec->seq + rec->count - 1 : 0;
+    if (rec->seq)
+        evb_groups_saw(self, rec);
+    return 0;
+}
+
+int evb_hub_feed_own(evb_hub *self, const evb_record *rec, evb_buf *record) {
+    evb_buf *own = realloc(self->own, (self->own_count + 1) * sizeof *own);
+    if (!own)
+        return EVB_ENOMEM;
+    self->own = own;
+    own[self->own_count++] = *record;
+    *record = (evb_buf){0};
+    return evb_hub_feed(self, rec);
 }
 
 static evb_action *begin_reply(evb_hub *self, const evb_request *request, const char *word, uint32_t elements,
@@ -90,6 +132,7 @@ int evb_hub_refuse(evb_hub *self, const evb_request *request, const char *code, 
 int evb_hub_refuse_error(evb_hub *self, const evb_request *request, const evb_error *why) {
     const char *code = why->code == EVB_EDATA      ? "data"
                        : why->code == EVB_EVERSION ? "version"
+                       : why->code == EVB_EAGAIN   ? "member"
                        : why->code == EVB_EGONE    ? "gone"
                        : why->code == EVB_EDAMAGED ? "damaged"
                        : why->code == EVB_EINVAL   ? "usage"
@@ -128,7 +171,17 @@ static const struct {
            {"fetch", 4, evb_hub_fetch},
            {"status", 0, status},
            {"seek", 1, evb_hub_seek},
-           {"topics", 3, evb_hub_topics}};
+           {"topics", 3, evb_hub_topics},
+           {"group", 6, evb_hub_group_take},
+           {"group.join", 5, evb_hub_group_join},
+           {"group.leave", 4, evb_hub_group_leave},
+           {"groups", 0, evb_hub_groups},
+           {"group.reset", 2, evb_hub_group_reset},
+           {"group.delete", 1, evb_hub_group_delete},
+           {"group.replay", 5, evb_hub_group_replay},
+           {"dead", 3, evb_hub_dead},
+           {"dead.retry", 2, evb_hub_dead_retry},
+           {"dead.drop", 2, evb_hub_dead_drop}};
 
 static int dispatch(evb_hub *self, evb_request *request, const char *op, size_t op_size, evb_error *err) {
     for (size_t i = 0; i < sizeof OPS / sizeof *OPS; i++) {
@@ -142,7 +195,7 @@ static int dispatch(evb_hub *self, evb_request *request, const char *op, size_t 
 }
 
 int evb_hub_request(evb_hub *self, void *peer, evb_origin origin, const uint8_t *head, size_t head_size,
-                    uint8_t *body, size_t body_size, int64_t now_ns, evb_error *err) {
+                    uint8_t *body, size_t body_size, int64_t now_ns, int64_t monotonic_ns, evb_error *err) {
     evb_request request = {.peer = peer,
                            .origin = origin,
                            .args = {head, head + head_size},
@@ -152,6 +205,9 @@ int evb_hub_request(evb_hub *self, void *peer, evb_origin origin, const uint8_t 
     const char *op;
     size_t op_size;
     int rc;
+    if (!self->action_count)
+        drop_own(self);
+    self->now_ns = monotonic_ns;
     if (evb_mp_array(&request.args, &request.arg_count) && request.arg_count >= 2 &&
         evb_mp_str(&request.args, &op, &op_size) && evb_mp_uint(&request.args, &request.id)) {
         request.arg_count -= 2;
@@ -163,9 +219,9 @@ int evb_hub_request(evb_hub *self, void *peer, evb_origin origin, const uint8_t 
 }
 
 void evb_hub_left(evb_hub *self, const char *token, size_t size) {
-    (void)self;
-    (void)token;
-    (void)size;
+    evb_error err;
+    int rc = evb_groups_left(self, token, size, &err);
+    self->failed = rc ? rc : self->failed;
 }
 
 /* ---- rounds ---- */
@@ -187,7 +243,9 @@ static int make_safe(evb_hub *self, int64_t monotonic_ns, evb_error *err) {
 }
 
 int evb_hub_commit(evb_hub *self, int64_t monotonic_ns, evb_action **actions, size_t *count, evb_error *err) {
+    self->now_ns = monotonic_ns;
     int rc = self->appended ? make_safe(self, monotonic_ns, err) : 0;
+    rc = rc ? rc : evb_groups_keep(self, err);
     if (rc) {
         drop_actions(self);
         return rc;
@@ -198,10 +256,19 @@ int evb_hub_commit(evb_hub *self, int64_t monotonic_ns, evb_action **actions, si
     return 0;
 }
 
-int64_t evb_hub_deadline(const evb_hub *self) { return self->sync_due_ns; }
+int64_t evb_hub_deadline(const evb_hub *self) {
+    int64_t groups = evb_groups_deadline(self);
+    return groups < self->sync_due_ns ? groups : self->sync_due_ns;
+}
 
 int evb_hub_tick(evb_hub *self, int64_t monotonic_ns, evb_error *err) {
-    return monotonic_ns >= self->sync_due_ns ? sync_now(self, err) : 0;
+    if (!self->action_count)
+        drop_own(self);
+    self->now_ns = monotonic_ns;
+    int rc = monotonic_ns >= self->sync_due_ns ? sync_now(self, err) : 0;
+    if (self->failed)
+        rc = evb_fail(err, self->failed, "hub: cannot go on: out of memory, or the disk failed");
+    return rc ? rc : evb_groups_tick(self, err);
 }
 
 bool evb_hub_beat(const evb_hub *self, const char *topic, size_t topic_size, uint64_t mark, int64_t now_ns,

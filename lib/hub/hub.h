@@ -21,9 +21,10 @@ typedef struct {
     const evb_patterns *live; /* topics never stored; borrowed; NULL: none */
     size_t max_payload;
     int64_t pid;
+    evb_log log;
 } evb_hub_options;
 
-typedef enum { EVB_ACTION_REPLY, EVB_ACTION_FEED } evb_action_kind;
+typedef enum { EVB_ACTION_REPLY, EVB_ACTION_FEED, EVB_ACTION_POKE } evb_action_kind;
 
 typedef struct {
     evb_action_kind kind;
@@ -31,15 +32,16 @@ typedef struct {
     void *peer;
     evb_buf head, body;
     bool has_body;
-    /* feed: a frame within the body of a request of this round; its batch, for the mark; its last seq (0: live) */
+    /* poke: head is the topic of an empty frame, as for a beat */
+    /* feed: a frame within the body of a request of this round, or within memory of the hub's own; its batch, for the mark; its last seq (0: live) */
     uint8_t *frame;
     size_t frame_size;
     uint8_t *batch;
     uint64_t last;
 } evb_action;
 
-/* The journal is borrowed. NULL: out of memory. */
-evb_hub *evb_hub_new(evb_journal *journal, const evb_hub_options *options);
+/* Reads the groups, too. The journal is borrowed. NULL and *err: EVB_ENOMEM; EVB_EIO, EVB_ESTORE for groups.log. */
+evb_hub *evb_hub_new(evb_journal *journal, const evb_hub_options *options, int64_t monotonic_ns, evb_error *err);
 void evb_hub_destroy(evb_hub **self);
 
 /* Takes new options from now on. */
@@ -54,7 +56,7 @@ typedef struct {
  * round's actions are done; body_size 0: none. peer comes back with the one reply that each request gets.
  * 0, or an error that ends the hub: EVB_EIO, EVB_ENOMEM. */
 int evb_hub_request(evb_hub *self, void *peer, evb_origin origin, const uint8_t *head, size_t head_size,
-                    uint8_t *body, size_t body_size, int64_t now_ns, evb_error *err);
+                    uint8_t *body, size_t body_size, int64_t now_ns, int64_t monotonic_ns, evb_error *err);
 
 /* The feed connection that asked for a welcome with this token is gone. Between rounds only. */
 void evb_hub_left(evb_hub *self, const char *token, size_t size);
@@ -63,7 +65,8 @@ void evb_hub_left(evb_hub *self, const char *token, size_t size);
  * before the next request; they are the hub's, their bufs the caller's. EVB_EIO: nothing may be answered, end. */
 int evb_hub_commit(evb_hub *self, int64_t monotonic_ns, evb_action **actions, size_t *count, evb_error *err);
 
-/* When evb_hub_tick wants to be called next (monotonic; INT64_MAX: no need), and the call. EVB_EIO as commit. */
+/* When evb_hub_tick wants to be called next (monotonic; INT64_MAX: no need), and the call, which begins a round: commit
+ * follows. EVB_EIO, EVB_ENOMEM: the hub's end. */
 int64_t evb_hub_deadline(const evb_hub *self);
 int evb_hub_tick(evb_hub *self, int64_t monotonic_ns, evb_error *err);
 

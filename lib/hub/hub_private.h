@@ -1,9 +1,12 @@
-/* hub_private.h: the hub's own struct, shared by hub.c (rounds), publish.c and replay.c (the requests). */
+/* hub_private.h: the hub's own struct, shared by hub.c (rounds), the requests (publish.c, replay.c, group_admin.c) and
+ * the groups. */
 #ifndef EVB_HUB_PRIVATE_H
 #define EVB_HUB_PRIVATE_H
 
 #include "base/table.h"
 #include "event/mp.h"
+#include "hub/group.h"
+#include "hub/group_log.h"
 #include "hub/hub.h"
 
 struct evb_hub {
@@ -16,6 +19,17 @@ struct evb_hub {
     evb_table *live_counts; /* topic to its live_count, for the topics that are not stored */
     evb_record *recs;       /* the records of the request under way */
     size_t rec_room;
+    int64_t now_ns; /* monotonic, of the round */
+    evb_buf *own;   /* records that the hub made itself, whose frames this round's actions name */
+    size_t own_count;
+    evb_buf scratch; /* one read of the journal's */
+    int failed;      /* between rounds: the next tick ends the hub with this */
+
+    TAILQ_HEAD(evb_group_list, evb_group) groups;
+    uint64_t group_id; /* the last given out */
+    evb_group_log *group_log;
+    evb_buf notes;       /* of this round, for group_log */
+    int64_t keep_due_ns; /* when group_log is to be made safe */
 };
 
 /* A request taken apart as far as its op. */
@@ -42,10 +56,29 @@ int evb_hub_refuse(evb_hub *self, const evb_request *request, const char *code, 
 /* The same, with the code that stands for an evb_err. */
 int evb_hub_refuse_error(evb_hub *self, const evb_request *request, const evb_error *why);
 
+/* Fans out a stored record of the hub's own making; takes the bytes of *record over. EVB_ENOMEM. */
+int evb_hub_feed_own(evb_hub *self, const evb_record *rec, evb_buf *record);
+
+/* Fans out a record of this round, and tells groups. EVB_ENOMEM. */
+int evb_hub_feed(evb_hub *self, const evb_record *rec);
+
+/* Reads an array of patterns. False and *why. */
+bool evb_hub_read_patterns(evb_mp *args, evb_patterns **out, evb_error *why);
+
 /* The requests: each replies once. 0, or an error that ends the hub. */
 int evb_hub_publish(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_fetch(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_seek(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_topics(evb_hub *self, const evb_request *request, evb_error *err);
+int evb_hub_group_join(evb_hub *self, const evb_request *request, evb_error *err);
+int evb_hub_group_take(evb_hub *self, const evb_request *request, evb_error *err);
+int evb_hub_group_leave(evb_hub *self, const evb_request *request, evb_error *err);
+int evb_hub_groups(evb_hub *self, const evb_request *request, evb_error *err);
+int evb_hub_group_reset(evb_hub *self, const evb_request *request, evb_error *err);
+int evb_hub_group_delete(evb_hub *self, const evb_request *request, evb_error *err);
+int evb_hub_group_replay(evb_hub *self, const evb_request *request, evb_error *err);
+int evb_hub_dead(evb_hub *self, const evb_request *request, evb_error *err);
+int evb_hub_dead_retry(evb_hub *self, const evb_request *request, evb_error *err);
+int evb_hub_dead_drop(evb_hub *self, const evb_request *request, evb_error *err);
 
 #endif

@@ -181,17 +181,6 @@ static size_t pick_stored(publishing *p, evb_record *stored) {
     return n;
 }
 
-static int feed(evb_hub *hub, const evb_record *rec) {
-    evb_action *action = evb_hub_act(hub, EVB_ACTION_FEED);
-    if (!action)
-        return EVB_ENOMEM;
-    action->frame = rec->record + EVB_RECORD_HEADER;
-    action->frame_size = rec->size - EVB_RECORD_HEADER;
-    action->batch = rec->batch;
-    action->last = rec->seq ? rec->seq + rec->count - 1 : 0;
-    return 0;
-}
-
 /* Adds a batch to the answer: to its last run when it goes on there. */
 static void answer_batch(publishing *p, const evb_record *rec) {
     evb_run *run = p->run_count > 0 ? &p->runs[p->run_count - 1] : NULL;
@@ -207,7 +196,7 @@ static void answer_batch(publishing *p, const evb_record *rec) {
 /* Fans out one new batch, takes it into the answer and remembers its producer. Every error ends the hub. */
 static int pass_on(publishing *p, const evb_record *rec, evb_error *err) {
     answer_batch(p, rec);
-    if (feed(p->hub, rec))
+    if (evb_hub_feed(p->hub, rec))
         return EVB_ENOMEM;
     return evb_catalog_producer_note(evb_journal_catalog(p->hub->journal), rec->producer, rec->producer_seq, rec->seq,
                                      rec->seq ? rec->seq + rec->count : 0, p->request->now_ns, err);

@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "hub/hub_private.h"
 
-static bool read_patterns(evb_mp *args, evb_patterns **out, evb_error *why) {
+bool evb_hub_read_patterns(evb_mp *args, evb_patterns **out, evb_error *why) {
     uint32_t count;
     const char *text;
     size_t size;
@@ -38,7 +38,7 @@ static bool read_fetch(const evb_request *request, fetch *f, evb_error *why) {
         evb_fail(why, EVB_EINVAL, "fetch: its arguments are from (1 or more), to, bytes and patterns");
         return false;
     }
-    return read_patterns(&args, &f->patterns, why);
+    return evb_hub_read_patterns(&args, &f->patterns, why);
 }
 
 static int reply_fetch(evb_hub *self, const evb_request *request, uint64_t next, evb_buf *records) {
@@ -128,7 +128,7 @@ int evb_hub_topics(evb_hub *self, const evb_request *request, evb_error *err) {
     (void)err;
     if (!evb_mp_str(&args, &after, &after_size) || after_size > EVB_TOPIC_MAX || !evb_mp_uint(&args, &p.limit))
         return evb_hub_refuse(self, request, "usage", "topics: its arguments are a topic, a limit and patterns");
-    if (!read_patterns(&args, &patterns, &why))
+    if (!evb_hub_read_patterns(&args, &patterns, &why))
         return evb_hub_refuse_error(self, request, &why);
     if (!p.limit || p.limit > EVB_TOPICS_PAGE_MAX)
         p.limit = EVB_TOPICS_PAGE_MAX;

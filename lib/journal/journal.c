@@ -79,6 +79,8 @@ uint64_t evb_journal_appended(const evb_journal *self) { return evb_journal_acti
 
 uint64_t evb_journal_bytes(const evb_journal *self) { return self->bytes; }
 
+evb_io *evb_journal_io(evb_journal *self) { return self->io; }
+
 evb_catalog *evb_journal_catalog(evb_journal *self) { return self->catalog; }
 
 int evb_journal_add_segment(evb_journal *self, evb_segment segment, evb_error *err) {

@@ -66,6 +66,9 @@ int evb_journal_seek_time(evb_journal *self, int64_t time_ns, uint64_t *seq, evb
 /* The seq of the first event of the record that is `skip` records behind the one that begins at seq. */
 int evb_journal_skip(evb_journal *self, uint64_t seq, uint64_t skip, uint64_t *out, evb_error *err);
 
+/* The directory that it lies in, for what belongs beside it; borrowed. */
+evb_io *evb_journal_io(evb_journal *self);
+
 /* What is looked up by name. */
 evb_catalog *evb_journal_catalog(evb_journal *self);
 

@@ -112,8 +112,8 @@ static bool send_frame(evb_server *self, zmq_msg_t *message) {
 }
 
 static int make_frame(evb_server *self, const evb_action *action, zmq_msg_t *message) {
-    if (action->frame_size > COPY_MAX) {
-        parcel *p = parcel_of(self, action->frame);
+    parcel *p = action->frame_size > COPY_MAX ? parcel_of(self, action->frame) : NULL;
+    if (p) {
         atomic_fetch_add(&p->uses, 1);
         if (zmq_msg_init_data(message, action->frame, action->frame_size, release_frame, p) == 0)
             return 0;
@@ -254,7 +254,8 @@ static evb_origin origin_of(zmq_msg_t *head) {
 static int take_request(evb_server *self, peer *from, zmq_msg_t *head, parcel *p, evb_error *err) {
     self->parcels[self->parcel_count++] = p;
     return evb_hub_request(self->hub, from, origin_of(head), zmq_msg_data(head), zmq_msg_size(head),
-                           zmq_msg_data(&p->message), zmq_msg_size(&p->message), evb_clock_wall_ns(), err);
+                           zmq_msg_data(&p->message), zmq_msg_size(&p->message), evb_clock_wall_ns(),
+                           evb_clock_monotonic_ns(), err);
 }
 
 /* Receives and takes one request. 1 and *size; 0: none is there; or an error that ends the hub. */
@@ -295,20 +296,33 @@ static int take_requests(evb_server *self, evb_error *err) {
     return 0;
 }
 
-static int play_round(evb_server *self, evb_error *err) {
+static void play_action(evb_server *self, evb_action *action) {
+    switch (action->kind) {
+    case EVB_ACTION_FEED: fan_out(self, action); return;
+    case EVB_ACTION_REPLY: reply(self, action); return;
+    case EVB_ACTION_POKE:
+        say_head(self, (const char *)action->head.data, action->head.size);
+        evb_buf_free(&action->head);
+        return;
+    }
+}
+
+/* Ends the hub's round and does what it says. */
+static int end_round(evb_server *self, evb_error *err) {
     evb_action *actions;
     size_t count;
-    int rc = take_requests(self, err);
-    rc = rc ? rc : evb_hub_commit(self->hub, evb_clock_monotonic_ns(), &actions, &count, err);
+    int rc = evb_hub_commit(self->hub, evb_clock_monotonic_ns(), &actions, &count, err);
     for (size_t i = 0; rc == 0 && i < count; i++)
-        if (actions[i].kind == EVB_ACTION_FEED)
-            fan_out(self, &actions[i]);
-        else
-            reply(self, &actions[i]);
+        play_action(self, &actions[i]);
     for (size_t i = 0; i < self->parcel_count; i++)
         release_parcel(self->parcels[i]);
     self->parcel_count = 0;
     return rc;
+}
+
+static int play_round(evb_server *self, evb_error *err) {
+    int rc = take_requests(self, err);
+    return rc ? rc : end_round(self, err);
 }
 
 /* ---- opening and closing ---- */
@@ -505,7 +519,11 @@ static int on_time(evb_server *self, evb_error *err) {
         evb_journal_tend(self->journal, evb_clock_wall_ns());
         self->tend_due_ns = now + self->options.tend_ns;
     }
-    int rc = evb_hub_tick(self->hub, now, err);
+    int rc = 0;
+    if (now >= evb_hub_deadline(self->hub)) {
+        rc = evb_hub_tick(self->hub, now, err);
+        rc = rc ? rc : end_round(self, err);
+    }
     if (rc == 0 && now >= self->watch_due_ns) {
         rc = watch(self, err);
         self->watch_due_ns = now + WATCH_NS;

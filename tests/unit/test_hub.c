@@ -32,7 +32,7 @@ static int set_up(void **state) {
     evb_journal_options options = {.segment_bytes = 1 << 20};
     f->journal = evb_journal_new(evb_io_memory_new(NULL), f->catalog, &options, (evb_log){0}, &err);
     f->live = evb_patterns_new((const char *const[]){"trace.#"}, 1, &err);
-    f->hub = evb_hub_new(f->journal, &(evb_hub_options){.max_payload = 1000, .live = f->live, .pid = 7});
+    f->hub = evb_hub_new(f->journal, &(evb_hub_options){.max_payload = 1000, .live = f->live, .pid = 7}, 0, &err);
     *state = f;
     return 0;
 }
@@ -60,7 +60,7 @@ static void add_batch(fixture *f, uint8_t producer, uint64_t number, const char 
 static void play(fixture *f, evb_buf *head) {
     evb_error err = {0};
     assert_int_equal(evb_hub_request(f->hub, &a_peer, (evb_origin){-1, -1}, head->data, head->size, f->body.data,
-                                     f->body.size, 99, &err),
+                                     f->body.size, 99, 0, &err),
                      0);
     assert_int_equal(evb_hub_commit(f->hub, 0, &f->actions, &f->count, &err), 0);
     assert_true(f->count > 0);

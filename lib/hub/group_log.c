@@ -1,0 +1,197 @@
+/* group_log.c: appending frames, reading them back, beginning anew.
+ *
+ * Invariants: `size` is the end of the last whole frame, and nothing lies behind it; after a failed write the file is
+ * behind its owner's memory (`behind`) until a snapshot replaces it, and nothing is appended meanwhile.
+ * A failure here never stops the hub: what is lost is that some events are handed out once more after its end.
+ * Leaves to others: what a body says (group_state.c). */
+#include "hub/group_log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "base/bytes.h"
+#include "base/error.h"
+
+static const char NAME[] = "groups.log";
+static const char DAMAGED[] = "groups.damaged";
+static const uint8_t MAGIC[4] = {'E', 'V', 'B', 'G'};
+enum { HEADER = 16, LONG_LEAST = 1 << 20, LONG_FACTOR = 4, BODY_MOST = 1 << 30 };
+
+struct evb_group_log {
+    evb_io *io;
+    evb_log log;
+    int fd;
+    uint64_t size, snapshot; /* bytes: of all, and as of the last replace */
+    bool dirty, behind, is_new;
+};
+
+static void write_header(uint8_t *h, const uint8_t *body, size_t size) {
+    memcpy(h, MAGIC, sizeof MAGIC);
+    evb_put32(h + 4, (uint32_t)size);
+    evb_put64(h + 8, XXH3_64bits(body, size));
+}
+
+/* ---- reading ---- */
+
+/* Reads the frame at self->size into *body. 1; 0 at the end; -1: there is no whole one. */
+static int read_frame(evb_group_log *self, uint64_t end, evb_buf *body) {
+    uint8_t h[HEADER];
+    uint64_t left = end - self->size;
+    if (left == 0)
+        return 0;
+    if (left < HEADER || evb_io_read_all(self->io, self->fd, h, HEADER, (off_t)self->size))
+        return -1;
+    size_t size = evb_get32(h + 4);
+    if (memcmp(h, MAGIC, sizeof MAGIC) != 0 || size > left - HEADER || size > BODY_MOST)
+        return -1;
+    body->size = 0;
+    if (!evb_buf_reserve(body, size + 1) ||
+        evb_io_read_all(self->io, self->fd, body->data, size, (off_t)(self->size + HEADER)))
+        return -1;
+    body->size = size;
+    return XXH3_64bits(body->data, size) == evb_get64(h + 8) ? 1 : -1;
+}
+
+/* Whether what begins at self->size can be the torn end of a write: no whole frame begins behind it. */
+static bool is_torn(evb_group_log *self, uint64_t end) {
+    uint64_t at = self->size, good = at;
+    evb_buf body = {0};
+    bool found = false;
+    for (self->size = at + 1; !found && end > HEADER && self->size < end - HEADER; self->size++)
+        found = read_frame(self, end, &body) > 0;
+    self->size = good;
+    evb_buf_free(&body);
+    return !found;
+}
+
+static void keep_damaged(evb_group_log *self) {
+    evb_log_say(
+        &self->log,
+        "%s: damaged at byte %llu: the groups' state up to there is kept, what came later is handed out again; "
+        "the file is now %s",
+        NAME, (unsigned long long)self->size, DAMAGED);
+    self->behind = true;
+    self->io->rename(self->io, NAME, DAMAGED);
+}
+
+static int read_all(evb_group_log *self, evb_group_log_fn *each, void *context, bool *damaged, evb_error *err) {
+    off_t end = self->io->size(self->io, self->fd);
+    evb_buf body = {0};
+    int rc = 0;
+    if (end < 0)
+        return evb_fail_errno(err, EVB_EIO, errno, "%s", NAME);
+    while ((rc = read_frame(self, (uint64_t)end, &body)) > 0) {
+        if (!each(context, body.data, body.size)) {
+            rc = -2;
+            break;
+        }
+        self->size += HEADER + body.size;
+    }
+    evb_buf_free(&body);
+    *damaged = rc == -2 || (rc < 0 && !is_torn(self, (uint64_t)end));
+    if (*damaged)
+        keep_damaged(self);
+    else if (rc < 0 && self->io->truncate(self->io, self->fd, (off_t)self->size))
+        return evb_fail_errno(err, EVB_EIO, errno, "%s: cannot cut off its torn end", NAME);
+    return 0;
+}
+
+evb_group_log *evb_group_log_new(evb_io *io, evb_log log, evb_group_log_fn *each, void *context, bool *damaged,
+                                 evb_error *err) {
+    evb_group_log *self = calloc(1, sizeof *self);
+    *damaged = false;
+    if (!self) {
+        evb_fail(err, EVB_ENOMEM, "%s: out of memory", NAME);
+        return NULL;
+    }
+    *self = (evb_group_log){.io = io, .log = log};
+    self->fd = io->open(io, NAME, false);
+    self->is_new = self->fd < 0 && errno == ENOENT;
+    if (self->is_new)
+        self->fd = io->open(io, NAME, true);
+    if (self->fd < 0)
+        evb_fail_errno(err, self->is_new ? EVB_ESTORE : EVB_EIO, errno, "%s", NAME);
+    if (self->fd < 0 || read_all(self, each, context, damaged, err))
+        evb_group_log_destroy(&self);
+    return self;
+}
+
+void evb_group_log_destroy(evb_group_log **self) {
+    if (!*self)
+        return;
+    if ((*self)->fd >= 0) {
+        evb_group_log_sync(*self);
+        (*self)->io->close((*self)->io, (*self)->fd);
+    }
+    free(*self);
+    *self = NULL;
+}
+
+bool evb_group_log_is_new(const evb_group_log *self) { return self->is_new; }
+
+/* ---- writing ---- */
+
+static bool fail_behind(evb_group_log *self, int why) {
+    if (!self->behind)
+        evb_log_say(&self->log, "%s: %s: acknowledgements are kept in memory until it can be written", NAME,
+                    strerror(why));
+    self->behind = true;
+    return false;
+}
+
+bool evb_group_log_append(evb_group_log *self, const uint8_t *body, size_t size) {
+    uint8_t h[HEADER];
+    evb_buf frame = {0};
+    if (self->behind)
+        return false;
+    write_header(h, body, size);
+    bool ok = evb_buf_add(&frame, h, HEADER) && evb_buf_add(&frame, body, size);
+    if (!ok)
+        errno = ENOMEM;
+    ok = ok && evb_io_write_all(self->io, self->fd, frame.data, frame.size, (off_t)self->size) == 0;
+    int why = errno;
+    if (ok)
+        self->size += frame.size;
+    else
+        self->io->truncate(self->io, self->fd, (off_t)self->size);
+    evb_buf_free(&frame);
+    self->dirty = true;
+    return ok || fail_behind(self, why);
+}
+
+bool evb_group_log_is_long(const evb_group_log *self) {
+    return self->behind || (self->size > LONG_LEAST && self->size > LONG_FACTOR * self->snapshot);
+}
+
+bool evb_group_log_replace(evb_group_log *self, const uint8_t *body, size_t size) {
+    evb_buf file = {0};
+    uint8_t h[HEADER];
+    write_header(h, body, size);
+    bool ok = evb_buf_add(&file, h, HEADER) && evb_buf_add(&file, body, size);
+    if (!ok)
+        errno = ENOMEM;
+    ok = ok && evb_io_replace(self->io, NAME, file.data, file.size) == 0;
+    int why = errno, fd = ok ? self->io->open(self->io, NAME, false) : -1;
+    uint64_t written = file.size;
+    evb_buf_free(&file);
+    if (fd < 0)
+        return fail_behind(self, ok ? errno : why);
+    if (self->behind)
+        evb_log_say(&self->log, "%s: written again", NAME);
+    self->io->close(self->io, self->fd);
+    self->fd = fd;
+    self->size = self->snapshot = written;
+    self->dirty = self->behind = false;
+    return true;
+}
+
+void evb_group_log_sync(evb_group_log *self) {
+    if (self->dirty && self->io->datasync(self->io, self->fd))
+        fail_behind(self, errno);
+    self->dirty = false;
+}
+
+bool evb_group_log_is_dirty(const evb_group_log *self) { return self->dirty; }

@@ -1,0 +1,580 @@
+/* groups.c: who is a member, what members ask, when they are told, and when their time is over.
+ *
+ * Members ask ("group"), and are answered at once: with events, or with none; then they are hungry, and are told by an
+ * empty frame on their welcome's topic when there may be some, one member for each record that matches.
+ * Invariants: a member is there from its join until it leaves, its connection goes, or the hub ends; a token names one
+ * member of one group. What the round has noted is written before any of its answers is given out.
+ * Leaves to others: what is handed out (group.c), the notes (group_state.c), looking and repairing (group_admin.c). */
+#include "hub/groups.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "hub/dead.h"
+#include "hub/group_log.h"
+#include "hub/group_state.h"
+#include "hub/hub_private.h"
+
+enum { TAKE_BYTES_MOST = EVB_FETCH_MOST, TOKEN_FIXED = 30 };
+static const int64_t KEEP_NS = EVB_SECOND_NS;
+static const char WELCOME[] = "$hub.welcome.";
+
+/* ---- opening and closing ---- */
+
+int evb_groups_open(evb_hub *hub, evb_error *err) {
+    bool damaged;
+    hub->group_log =
+        evb_group_log_new(evb_journal_io(hub->journal), hub->options.log, evb_group_state_read, hub, &damaged, err);
+    if (!hub->group_log)
+        return err->code;
+    if (evb_group_log_is_new(hub->group_log) && evb_journal_head(hub->journal))
+        evb_log_say(&hub->options.log, "groups.log: it was not there: a group that there was begins anew");
+    return evb_group_state_settle(hub, hub->now_ns, err);
+}
+
+/* Puts a snapshot in the file's place. */
+static int write_snapshot(evb_hub *hub, evb_error *err) {
+    hub->notes.size = 0;
+    if (!evb_group_state_write(hub))
+        return evb_fail(err, EVB_ENOMEM, "hub: out of memory");
+    evb_group_log_replace(hub->group_log, hub->notes.data, hub->notes.size);
+    hub->notes.size = 0;
+    return 0;
+}
+
+void evb_groups_close(evb_hub *hub) {
+    evb_error err;
+    if (hub->group_log && evb_groups_keep(hub, &err) == 0 && evb_group_log_is_long(hub->group_log))
+        write_snapshot(hub, &err);
+    evb_group_log_destroy(&hub->group_log);
+    for (evb_group *g; (g = TAILQ_FIRST(&hub->groups));) {
+        TAILQ_REMOVE(&hub->groups, g, link);
+        evb_group_destroy(&g);
+    }
+    evb_buf_free(&hub->notes);
+}
+
+/* ---- finding ---- */
+
+evb_group *evb_groups_find(const evb_hub *hub, const char *name, size_t size) {
+    evb_group *group;
+    TAILQ_FOREACH (group, &hub->groups, link) {
+        if (group->name_size == size && memcmp(group->name, name, size) == 0)
+            return group;
+    }
+    return NULL;
+}
+
+evb_group *evb_groups_named(const evb_hub *hub, evb_mp *args, evb_error *why) {
+    const char *name;
+    size_t size;
+    if (!evb_mp_str(args, &name, &size)) {
+        evb_fail(why, EVB_EINVAL, "a group's name is a string");
+        return NULL;
+    }
+    evb_group *group = evb_groups_find(hub, name, size);
+    if (!group)
+        evb_fail(why, EVB_EGONE, "there is no group %.*s", size > 64 ? 64 : (int)size, name);
+    return group;
+}
+
+static evb_member *find_member(const evb_group *group, const char *token, size_t size) {
+    evb_member *m;
+    TAILQ_FOREACH (m, &group->members, link) {
+        size_t fixed = m->token_size < TOKEN_FIXED ? m->token_size : TOKEN_FIXED;
+        if (size >= fixed && memcmp(m->token, token, fixed) == 0)
+            return m;
+    }
+    return NULL;
+}
+
+/* ---- hunger ---- */
+
+static void call(evb_group *group, evb_member *member) {
+    if (member->hungry)
+        group->hungry--;
+    member->hungry = false;
+    member->called = true;
+}
+
+static void set_hungry(evb_group *group, evb_member *member, bool hungry) {
+    if (hungry && !member->hungry)
+        group->hungry++;
+    else if (!hungry && member->hungry)
+        group->hungry--;
+    member->hungry = hungry;
+}
+
+/* Calls up to `count` hungry members; each goes behind the others then. */
+static void call_some(evb_group *group, uint64_t count) {
+    for (evb_member *m = TAILQ_FIRST(&group->members), *next; m && count && group->hungry; m = next) {
+        next = TAILQ_NEXT(m, link);
+        if (!m->hungry)
+            continue;
+        call(group, m);
+        TAILQ_REMOVE(&group->members, m, link);
+        TAILQ_INSERT_TAIL(&group->members, m, link);
+        count--;
+    }
+}
+
+void evb_group_call_all(evb_group *group) {
+    evb_member *m;
+    TAILQ_FOREACH (m, &group->members, link)
+        call(group, m);
+}
+
+void evb_groups_saw(evb_hub *hub, const evb_record *rec) {
+    evb_group *group;
+    TAILQ_FOREACH (group, &hub->groups, link) {
+        if (!group->hungry)
+            continue;
+        if (evb_group_wants(group, rec->topic, rec->topic_size))
+            call_some(group, rec->count);
+        else if (group->next == rec->seq)
+            group->next = rec->seq + rec->count;
+    }
+}
+
+/* When a replay's next event is due. */
+static int64_t replay_due(const evb_group_replay *r) {
+    if (r->next > r->to)
+        return INT64_MAX;
+    return r->rate ? r->begun_ns + (int64_t)((double)r->handed / (double)r->rate * 1e9) : 0;
+}
+
+/* When something of what the group has waits for a hungry member. */
+static int64_t work_due(const evb_group *group) {
+    const evb_entry *first = evb_pending_first_due(&group->pending);
+    int64_t at = first ? first->due_ns : INT64_MAX, replay = replay_due(&group->replay);
+    return at < replay ? at : replay;
+}
+
+static bool tell(evb_hub *hub, evb_member *member) {
+    evb_action *action = evb_hub_act(hub, EVB_ACTION_POKE);
+    member->called = false;
+    return action && evb_buf_add(&action->head, WELCOME, sizeof WELCOME - 1) &&
+           evb_buf_add(&action->head, member->token, member->token_size);
+}
+
+bool evb_groups_dismiss(evb_hub *hub, evb_group *group) {
+    evb_member *m;
+    TAILQ_FOREACH (m, &group->members, link) {
+        if (!tell(hub, m))
+            return false;
+    }
+    return true;
+}
+
+static int tell_members(evb_hub *hub) {
+    evb_group *group;
+    evb_member *m;
+    TAILQ_FOREACH (group, &hub->groups, link) {
+        if (group->hungry && work_due(group) <= hub->now_ns)
+            call_some(group, UINT64_MAX);
+        TAILQ_FOREACH (m, &group->members, link) {
+            if (m->called && !tell(hub, m))
+                return EVB_ENOMEM;
+        }
+    }
+    return 0;
+}
+
+/* ---- time ---- */
+
+int64_t evb_groups_deadline(const evb_hub *hub) {
+    int64_t at = hub->keep_due_ns;
+    evb_group *group;
+    evb_member *m;
+    TAILQ_FOREACH (group, &hub->groups, link) {
+        int64_t due = group->hungry ? work_due(group) : INT64_MAX;
+        at = due < at ? due : at;
+        TAILQ_FOREACH (m, &group->members, link) {
+            due = m->called ? 0 : evb_member_deadline(group, m);
+            at = due < at ? due : at;
+        }
+    }
+    return at;
+}
+
+static int expire(evb_hub *hub, evb_group *group, evb_member *member, evb_error *err) {
+    char reason[80];
+    evb_member_refresh(member, hub->now_ns);
+    if (hub->now_ns < evb_member_deadline(group, member))
+        return 0;
+    snprintf(reason, sizeof reason, "not acknowledged within %.3g s", (double)group->settings.ack_wait_ns / 1e9);
+    set_hungry(group, member, false);
+    return evb_group_release(hub, group, member, reason, -1, hub->now_ns, err);
+}
+
+int evb_groups_tick(evb_hub *hub, evb_error *err) {
+    evb_group *group;
+    evb_member *m;
+    TAILQ_FOREACH (group, &hub->groups, link) {
+        TAILQ_FOREACH (m, &group->members, link) {
+            int rc = expire(hub, group, m, err);
+            if (rc)
+                return rc;
+        }
+    }
+    if (hub->now_ns < hub->keep_due_ns)
+        return 0;
+    hub->keep_due_ns = INT64_MAX;
+    TAILQ_FOREACH (group, &hub->groups, link) {
+        if (!evb_note_progress(hub, group))
+            return evb_fail(err, EVB_ENOMEM, "hub: out of memory");
+    }
+    evb_group_log_sync(hub->group_log);
+    return evb_group_log_is_long(hub->group_log) ? write_snapshot(hub, err) : 0;
+}
+
+int evb_groups_keep(evb_hub *hub, evb_error *err) {
+    if (hub->notes.size) {
+        evb_group_log_append(hub->group_log, hub->notes.data, hub->notes.size);
+        hub->notes.size = 0;
+        if (hub->keep_due_ns == INT64_MAX)
+            hub->keep_due_ns = hub->now_ns + KEEP_NS;
+    }
+    return tell_members(hub) ? evb_fail(err, EVB_ENOMEM, "hub: out of memory") : 0;
+}
+
+/* ---- leaving ---- */
+
+static void remove_member(evb_group *group, evb_member *member) {
+    set_hungry(group, member, false);
+    TAILQ_REMOVE(&group->members, member, link);
+    free(member);
+}
+
+int evb_groups_left(evb_hub *hub, const char *token, size_t size, evb_error *err) {
+    evb_group *group;
+    TAILQ_FOREACH (group, &hub->groups, link) {
+        evb_member *m = find_member(group, token, size);
+        if (!m)
+            continue;
+        int rc = evb_group_release(hub, group, m, "its member went away", 0, hub->now_ns, err);
+        remove_member(group, m);
+        if (hub->keep_due_ns > hub->now_ns)
+            hub->keep_due_ns = hub->now_ns; /* a round is due */
+        return rc;
+    }
+    return 0;
+}
+
+/* ---- join ---- */
+
+typedef struct {
+    const char *name, *token;
+    size_t name_size, token_size;
+    evb_patterns *patterns; /* NULL: those that the group has */
+    uint64_t start;         /* 0: from now */
+    evb_mp settings, claims;
+} joining;
+
+/* Reads one setting of a join into *s. False: it is none, or bad. */
+static bool read_setting(evb_mp *mp, evb_group_settings *s) {
+    const char *name;
+    size_t size;
+    uint64_t value;
+    uint32_t count;
+    if (!evb_mp_str(mp, &name, &size))
+        return false;
+    if (size == 7 && memcmp(name, "ordered", 7) == 0)
+        return evb_mp_bool(mp, &s->ordered);
+    if (size == 7 && memcmp(name, "backoff", 7) == 0) {
+        if (!evb_mp_array(mp, &count) || count > EVB_BACKOFF_MAX)
+            return false;
+        for (s->backoff_count = 0; s->backoff_count < count; s->backoff_count++) {
+            if (!evb_mp_uint(mp, &value) || value > INT64_MAX / 4)
+                return false;
+            s->backoff_ns[s->backoff_count] = (int64_t)value;
+        }
+        return true;
+    }
+    if (!evb_mp_uint(mp, &value))
+        return evb_mp_skip(mp);
+    if (!value || value > INT64_MAX / 4)
+        return false;
+    if (size == 8 && memcmp(name, "ack_wait", 8) == 0)
+        s->ack_wait_ns = (int64_t)value;
+    else if (size == 11 && memcmp(name, "max_deliver", 11) == 0)
+        s->max_deliver = value;
+    else if (size == 11 && memcmp(name, "max_pending", 11) == 0)
+        s->max_pending = value;
+    return true;
+}
+
+static bool read_settings(evb_mp mp, evb_group_settings *s) {
+    uint32_t count = 0;
+    if (evb_mp_nil(&mp))
+        return true;
+    if (!evb_mp_map(&mp, &count))
+        return false;
+    while (count--)
+        if (!read_setting(&mp, s))
+            return false;
+    return true;
+}
+
+static int read_join(const evb_request *request, joining *j, evb_error *why) {
+    evb_mp args = request->args;
+    *j = (joining){0};
+    if (!evb_mp_str(&args, &j->name, &j->name_size) || !evb_mp_str(&args, &j->token, &j->token_size) ||
+        !j->token_size || j->token_size > EVB_TOKEN_MAX)
+        return evb_fail(why, EVB_EINVAL, "group.join: its arguments are a name, a token, patterns, settings, a seq");
+    if (!j->name_size || j->name_size > EVB_GROUP_NAME_MAX || evb_topic_fault(j->name, j->name_size) ||
+        evb_topic_reserved(j->name, j->name_size))
+        return evb_fail(why, EVB_EINVAL, "a group's name is a topic of at most %d bytes", EVB_GROUP_NAME_MAX);
+    if (!evb_mp_nil(&args) && !evb_hub_read_patterns(&args, &j->patterns, why))
+        return why->code;
+    j->settings = args;
+    if (!evb_mp_skip(&args) || (!evb_mp_nil(&args) && !evb_mp_uint(&args, &j->start)))
+        return evb_fail(why, EVB_EINVAL, "group.join: settings are a map, the start a seq or nil");
+    j->claims = args;
+    return 0;
+}
+
+static bool same_patterns(const evb_patterns *a, const evb_patterns *b) {
+    size_t n = evb_patterns_count(a), size, other;
+    if (n != evb_patterns_count(b))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        const char *text = evb_patterns_get(a, i, &size);
+        const char *with = evb_patterns_get(b, i, &other);
+        if (size != other || memcmp(text, with, size) != 0)
+            return false;
+    }
+    return true;
+}
+
+/* Makes the group that a join names. */
+static evb_group *make_group(evb_hub *hub, joining *j, int64_t wall_ns, evb_error *why) {
+    if (!j->patterns) {
+        evb_fail(why, EVB_EGONE, "there is no group %.*s: name the patterns that it is to have", (int)j->name_size,
+                 j->name);
+        return NULL;
+    }
+    evb_group *group = evb_group_new(j->name, j->name_size, j->patterns);
+    if (!group) {
+        evb_fail(why, EVB_ENOMEM, "hub: out of memory");
+        return NULL;
+    }
+    j->patterns = NULL;
+    group->id = ++hub->group_id;
+    group->created_ns = wall_ns;
+    group->next = j->start ? j->start : evb_journal_appended(hub->journal) + 1;
+    TAILQ_INSERT_TAIL(&hub->groups, group, link);
+    return group;
+}
+
+/* The group that a join names, made if it is new, with the settings that the join wants. */
+static evb_group *group_to_join(evb_hub *hub, joining *j, int64_t wall_ns, bool *created, evb_error *why) {
+    evb_group *group = evb_groups_find(hub, j->name, j->name_size);
+    evb_group_settings settings = group ? group->settings : EVB_GROUP_DEFAULTS;
+    *created = !group;
+    if (!read_settings(j->settings, &settings)) {
+        evb_fail(why, EVB_EINVAL, "group.join: bad settings");
+        return NULL;
+    }
+    if (group && j->patterns && !same_patterns(j->patterns, group->patterns)) {
+        evb_fail(why, EVB_EINVAL,
+                 "group %s has other patterns: join it without any, or delete it first (evctl group %s delete)",
+                 group->name, group->name);
+        return NULL;
+    }
+    if (group && settings.ordered != group->settings.ordered && group->pending.events) {
+        evb_fail(why, EVB_EINVAL, "group %s is %s, and has events pending", group->name,
+                 group->settings.ordered ? "ordered" : "not ordered");
+        return NULL;
+    }
+    group = group ? group : make_group(hub, j, wall_ns, why);
+    if (group)
+        group->settings = settings;
+    return group;
+}
+
+static evb_member *add_member(evb_hub *hub, evb_group *group, const joining *j) {
+    evb_member *m = find_member(group, j->token, j->token_size);
+    if (m)
+        return m;
+    m = calloc(1, sizeof *m);
+    if (!m)
+        return NULL;
+    m->since_ns = hub->now_ns;
+    m->token_size = j->token_size;
+    memcpy(m->token, j->token, j->token_size);
+    TAILQ_INSERT_TAIL(&group->members, m, link);
+    return m;
+}
+
+/* Gives back to a member who joins again what it still has and nobody else got meanwhile. */
+static bool claim(evb_hub *hub, evb_group *group, evb_member *member, evb_mp mp) {
+    uint32_t count = 0, two;
+    uint64_t first, last;
+    if (mp.at == mp.end || !evb_mp_array(&mp, &count))
+        return true;
+    while (count--) {
+        if (!evb_mp_array(&mp, &two) || two != 2 || !evb_mp_uint(&mp, &first) || !evb_mp_uint(&mp, &last) ||
+            first > last)
+            return true;
+        if (!evb_group_carve(group, first, last))
+            return false;
+        for (evb_entry *e = evb_pending_from(&group->pending, first); e && e->first <= last;
+             e = evb_pending_next(e)) {
+            if (e->state != EVB_WAITING || e->doomed)
+                continue;
+            e->deliveries++;
+            evb_pending_hand(&group->pending, e, &member->holder);
+            if (!evb_note_entry(hub, group, e))
+                return false;
+        }
+    }
+    evb_member_refresh(member, hub->now_ns);
+    return true;
+}
+
+/* [created, next, head, floor] */
+static int reply_join(evb_hub *hub, const evb_request *request, const evb_group *group, bool created) {
+    msgpack_packer p;
+    bool ok = evb_hub_answer(hub, request, 4, &p) && !(created ? msgpack_pack_true(&p) : msgpack_pack_false(&p)) &&
+              !msgpack_pack_uint64(&p, group->next) && !msgpack_pack_uint64(&p, evb_journal_head(hub->journal)) &&
+              !msgpack_pack_uint64(&p, evb_group_floor(group));
+    return ok ? 0 : EVB_ENOMEM;
+}
+
+int evb_hub_group_join(evb_hub *hub, const evb_request *request, evb_error *err) {
+    joining j;
+    evb_error why = {0};
+    bool created = false;
+    (void)err;
+    int rc = read_join(request, &j, &why);
+    evb_group *group = rc ? NULL : group_to_join(hub, &j, request->now_ns, &created, &why);
+    evb_patterns_destroy(&j.patterns);
+    if (!group)
+        return why.code == EVB_ENOMEM ? EVB_ENOMEM : evb_hub_refuse_error(hub, request, &why);
+    evb_member *member = add_member(hub, group, &j);
+    if (!member || !evb_note_group(hub, group) || !claim(hub, group, member, j.claims))
+        return EVB_ENOMEM;
+    return reply_join(hub, request, group, created);
+}
+
+/* ---- take and leave ---- */
+
+/* Applies [[first, last]…]. 0; EVB_EINVAL; EVB_ENOMEM. */
+static int take_acks(evb_hub *hub, evb_group *group, evb_mp *args) {
+    uint32_t count, two;
+    uint64_t first, last;
+    if (!evb_mp_array(args, &count))
+        return EVB_EINVAL;
+    while (count--) {
+        if (!evb_mp_array(args, &two) || two != 2 || !evb_mp_uint(args, &first) || !evb_mp_uint(args, &last) ||
+            first > last)
+            return EVB_EINVAL;
+        if (!evb_group_ack(hub, group, first, last))
+            return EVB_ENOMEM;
+    }
+    return 0;
+}
+
+/* Applies [[key, delay_ns or nil, reason, final]…]. 0; EVB_EINVAL; an error that ends the hub. */
+static int take_fails(evb_hub *hub, evb_group *group, evb_member *member, evb_mp *args, evb_error *err) {
+    uint32_t count, four;
+    if (!evb_mp_array(args, &count))
+        return EVB_EINVAL;
+    while (count--) {
+        uint64_t key, delay = UINT64_MAX;
+        const char *text;
+        char reason[EVB_REASON_MAX];
+        size_t size;
+        bool final;
+        if (!evb_mp_array(args, &four) || four != 4 || !evb_mp_uint(args, &key) ||
+            (!evb_mp_nil(args) && !evb_mp_uint(args, &delay)) || !evb_mp_str(args, &text, &size) ||
+            !evb_mp_bool(args, &final))
+            return EVB_EINVAL;
+        snprintf(reason, sizeof reason, "%.*s", (int)(size < sizeof reason ? size : sizeof reason - 1), text);
+        int64_t delay_ns = delay > INT64_MAX / 4 ? -1 : (int64_t)delay;
+        int rc = evb_group_fail(hub, group, member, key, delay_ns, final, reason, hub->now_ns, err);
+        if (rc)
+            return rc;
+    }
+    return 0;
+}
+
+/* [more, floor, head, lost, rows], and the records as the body. */
+static int reply_take(evb_hub *hub, const evb_request *request, const evb_group *group, evb_hand *hand) {
+    msgpack_packer p;
+    evb_action *reply = evb_hub_answer(hub, request, 5, &p);
+    bool ok = reply && !(hand->more ? msgpack_pack_true(&p) : msgpack_pack_false(&p)) &&
+              !msgpack_pack_uint64(&p, evb_group_floor(group)) &&
+              !msgpack_pack_uint64(&p, evb_journal_head(hub->journal)) && !msgpack_pack_uint64(&p, group->lost) &&
+              !msgpack_pack_array(&p, hand->row_count) &&
+              (!hand->rows.size || evb_buf_add(&reply->head, hand->rows.data, hand->rows.size));
+    if (!ok)
+        return EVB_ENOMEM;
+    reply->has_body = true;
+    reply->body = hand->records;
+    hand->records = (evb_buf){0};
+    return 0;
+}
+
+/* The member that a request names: a group, a token. */
+static evb_member *named_member(const evb_hub *hub, evb_mp *args, evb_group **group, evb_error *why) {
+    const char *token;
+    size_t size;
+    *group = evb_groups_named(hub, args, why);
+    if (!*group)
+        return NULL;
+    evb_member *m = evb_mp_str(args, &token, &size) ? find_member(*group, token, size) : NULL;
+    if (!m)
+        evb_fail(why, EVB_EAGAIN, "not a member of group %s: join it", (*group)->name);
+    return m;
+}
+
+int evb_hub_group_take(evb_hub *hub, const evb_request *request, evb_error *err) {
+    evb_mp args = request->args;
+    evb_error why = {0};
+    evb_group *group;
+    evb_hand hand = {0};
+    uint64_t bytes;
+    evb_member *member = named_member(hub, &args, &group, &why);
+    if (!member)
+        return evb_hub_refuse_error(hub, request, &why);
+    int rc = take_acks(hub, group, &args);
+    rc = rc ? rc : take_fails(hub, group, member, &args, err);
+    if (rc == EVB_EINVAL || (rc == 0 && (!evb_mp_uint(&args, &hand.room) || !evb_mp_uint(&args, &bytes))))
+        return evb_hub_refuse(hub, request, "usage", "group: its arguments are name, token, acks, fails, counts");
+    if (rc)
+        return rc;
+    uint64_t wanted = hand.room;
+    hand.bytes = bytes < TAKE_BYTES_MOST ? (size_t)bytes : TAKE_BYTES_MOST;
+    evb_member_refresh(member, hub->now_ns);
+    rc = evb_group_take(hub, group, member, &hand, hub->now_ns, err);
+    set_hungry(group, member, wanted && hand.room && !hand.more);
+    if (rc == 0 && group->fault[0] && !hand.row_count && wanted)
+        rc = evb_hub_refuse(hub, request, "damaged", group->fault);
+    else
+        rc = rc ? rc : reply_take(hub, request, group, &hand);
+    evb_buf_free(&hand.rows);
+    evb_buf_free(&hand.records);
+    return rc;
+}
+
+int evb_hub_group_leave(evb_hub *hub, const evb_request *request, evb_error *err) {
+    evb_mp args = request->args;
+    evb_error why = {0};
+    evb_group *group;
+    msgpack_packer packer;
+    evb_member *member = named_member(hub, &args, &group, &why);
+    if (!member)
+        return evb_hub_refuse_error(hub, request, &why);
+    int rc = take_acks(hub, group, &args);
+    rc = rc ? rc : take_fails(hub, group, member, &args, err);
+    if (rc == EVB_EINVAL)
+        return evb_hub_refuse(hub, request, "usage", "group.leave: its arguments are name, token, acks, fails");
+    rc = rc ? rc : evb_group_release(hub, group, member, NULL, 0, hub->now_ns, err);
+    remove_member(group, member);
+    return rc ? rc : evb_hub_answer(hub, request, 0, &packer) ? 0 : EVB_ENOMEM;
+}
