@@ -5,11 +5,12 @@
 #ifndef EVB_GROUP_H
 #define EVB_GROUP_H
 
+#include "event/limits.h"
 #include "event/topic.h"
 #include "hub/hub.h"
 #include "hub/pending.h"
 
-enum { EVB_BACKOFF_MAX = 16, EVB_TOKEN_MAX = 64, EVB_GROUP_NAME_MAX = 128, EVB_REASON_MAX = 400 };
+enum { EVB_TOKEN_MAX = 64 };
 
 typedef struct evb_group evb_group;
 typedef struct evb_member evb_member;
