@@ -342,13 +342,14 @@ static bool read_taken(evb_membership *self, const evb_reply *reply) {
     evb_mp mp = reply->results;
     uint64_t head, lost;
     uint32_t count;
-    if (!evb_mp_bool(&mp, &self->more) || !evb_mp_uint(&mp, &self->floor) || !evb_mp_uint(&mp, &head) ||
+    bool more;
+    if (!evb_mp_bool(&mp, &more) || !evb_mp_uint(&mp, &self->floor) || !evb_mp_uint(&mp, &head) ||
         !evb_mp_uint(&mp, &lost) || !evb_mp_array(&mp, &count) || !evb_sub_told(self->sub, head))
         return false;
     if (lost > self->lost && self->lost != UINT64_MAX && self->sub->note)
         self->sub->note(self->sub->note_context, EVB_NOTE_GAP, lost - self->lost);
     self->lost = lost;
-    self->more |= count > 0;
+    self->more |= more || count > 0; /* a call may have come meanwhile */
     return !count || take_piece(self, reply, mp, count);
 }
 
@@ -399,13 +400,14 @@ static void send_take(evb_membership *self, uint64_t want) {
     bool leave = self->leaving && self->acks.count <= RANGES_SENT_MAX;
     size_t acks = self->acks.count < RANGES_SENT_MAX ? self->acks.count : RANGES_SENT_MAX;
     evb_call *call = leave ? evb_call_new(self->sub->bus, "group.leave", 4, &p, gone, self)
-                           : evb_call_new(self->sub->bus, "group", 6, &p, taken, self);
+                           : evb_call_new(self->sub->bus, "group", 7, &p, taken, self);
     bool ok = call && !evb_mp_pack_str(&p, (const char *)self->name.data, self->name.size) &&
               !evb_mp_pack_str(&p, self->token, strlen(self->token)) && pack_ranges(&p, &self->acks, acks) &&
               !msgpack_pack_array(&p, self->fail_count) &&
               (!self->fail_count || evb_buf_add(p.data, self->fails.data, self->fails.size));
     if (ok && !leave)
-        ok = !msgpack_pack_uint64(&p, want) && !msgpack_pack_uint64(&p, EVB_FETCH_DEFAULT);
+        ok = !msgpack_pack_uint64(&p, want) && !msgpack_pack_uint64(&p, EVB_FETCH_DEFAULT) &&
+             !(self->sub->options.until_head ? msgpack_pack_uint64(&p, self->end) : msgpack_pack_nil(&p));
     if (!ok) {
         out_of_memory(self);
         return;

@@ -169,12 +169,27 @@ bool evb_groups_dismiss(evb_hub *hub, evb_group *group) {
     return true;
 }
 
+/* Calls those who wait for all up to a seq to be done, if it is. */
+static void call_done(evb_group *group) {
+    evb_member *m;
+    uint64_t floor = 0;
+    TAILQ_FOREACH (m, &group->members, link) {
+        if (!m->until || !m->hungry)
+            continue;
+        floor = floor ? floor : evb_group_floor(group);
+        if (floor >= m->until)
+            call(group, m);
+    }
+}
+
 static int tell_members(evb_hub *hub) {
     evb_group *group;
     evb_member *m;
     TAILQ_FOREACH (group, &hub->groups, link) {
         if (group->hungry && work_due(group) <= hub->now_ns)
             call_some(group, UINT64_MAX);
+        if (group->hungry)
+            call_done(group);
         TAILQ_FOREACH (m, &group->members, link) {
             if (m->called && !tell(hub, m))
                 return EVB_ENOMEM;
@@ -561,11 +576,15 @@ int evb_hub_group_take(evb_hub *hub, const evb_request *request, evb_error *err)
         return evb_hub_refuse(hub, request, "usage", "group: its arguments are name, token, acks, fails, counts");
     if (rc)
         return rc;
+    member->until = 0;
+    if (request->arg_count > 6 && !evb_mp_nil(&args) && !evb_mp_uint(&args, &member->until))
+        return evb_hub_refuse(hub, request, "usage", "group: until is a seq or nil");
     uint64_t wanted = hand.room;
     hand.bytes = bytes < TAKE_BYTES_MOST ? (size_t)bytes : TAKE_BYTES_MOST;
     evb_member_refresh(member, hub->now_ns);
     rc = evb_group_take(hub, group, member, &hand, hub->now_ns, err);
-    set_hungry(group, member, wanted && hand.room && !hand.more);
+    if (wanted) /* who only acknowledges is as hungry as before */
+        set_hungry(group, member, hand.room && !hand.more);
     if (rc == 0 && group->fault[0] && !hand.row_count && wanted)
         rc = evb_hub_refuse(hub, request, "damaged", group->fault);
     else
