@@ -121,12 +121,16 @@ evb_action *evb_hub_answer(evb_hub *self, const evb_request *request, uint32_t r
     return begin_reply(self, request, "ok", results + 2, packer);
 }
 
+evb_action *evb_hub_begin_error(evb_hub *self, const evb_request *request, const char *code, const char *text,
+                                uint32_t elements, msgpack_packer *packer) {
+    evb_action *reply = begin_reply(self, request, "error", elements, packer);
+    bool ok = reply && !evb_mp_pack_str(packer, code, strlen(code)) && !evb_mp_pack_str(packer, text, strlen(text));
+    return ok ? reply : NULL;
+}
+
 int evb_hub_refuse(evb_hub *self, const evb_request *request, const char *code, const char *text) {
     msgpack_packer packer;
-    if (!begin_reply(self, request, "error", 4, &packer))
-        return EVB_ENOMEM;
-    return evb_mp_pack_str(&packer, code, strlen(code)) || evb_mp_pack_str(&packer, text, strlen(text)) ? EVB_ENOMEM
-                                                                                                        : 0;
+    return evb_hub_begin_error(self, request, code, text, 4, &packer) ? 0 : EVB_ENOMEM;
 }
 
 int evb_hub_refuse_error(evb_hub *self, const evb_request *request, const evb_error *why) {

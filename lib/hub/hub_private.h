@@ -53,7 +53,11 @@ evb_action *evb_hub_answer(evb_hub *self, const evb_request *request, uint32_t r
 /* Replies ["error", id, code, text]. EVB_ENOMEM. */
 int evb_hub_refuse(evb_hub *self, const evb_request *request, const char *code, const char *text);
 
-/* The same, with the code that stands for an evb_err. */
+/* Begins such a reply, of `elements` in all (4, and what *packer goes on with). NULL: out of memory. */
+evb_action *evb_hub_begin_error(evb_hub *self, const evb_request *request, const char *code, const char *text,
+                                uint32_t elements, msgpack_packer *packer);
+
+/* The same as refuse, with the code that stands for an evb_err. */
 int evb_hub_refuse_error(evb_hub *self, const evb_request *request, const evb_error *why);
 
 /* Fans out a stored record of the hub's own making; takes the bytes of *record over. EVB_ENOMEM. */

@@ -28,7 +28,7 @@ bool evb_hub_read_patterns(evb_mp *args, evb_patterns **out, evb_error *why) {
 }
 
 typedef struct {
-    uint64_t from, to, max;
+    uint64_t from, to, max, flags;
     evb_patterns *patterns;
 } fetch;
 
@@ -38,7 +38,20 @@ static bool read_fetch(const evb_request *request, fetch *f, evb_error *why) {
         evb_fail(why, EVB_EINVAL, "fetch: its arguments are from (1 or more), to, bytes and patterns");
         return false;
     }
-    return evb_hub_read_patterns(&args, &f->patterns, why);
+    if (!evb_hub_read_patterns(&args, &f->patterns, why))
+        return false;
+    if (request->arg_count < 5 || evb_mp_uint(&args, &f->flags))
+        return true;
+    evb_patterns_destroy(&f->patterns);
+    evb_fail(why, EVB_EINVAL, "fetch: its flags are a number");
+    return false;
+}
+
+/* ["error", id, "gone", text, first]: what was asked for is not whole; from first on it is. */
+static int refuse_gone(evb_hub *self, const evb_request *request, const char *text, uint64_t first) {
+    msgpack_packer packer;
+    evb_action *reply = evb_hub_begin_error(self, request, "gone", text, 5, &packer);
+    return reply && !msgpack_pack_uint64(&packer, first) ? 0 : EVB_ENOMEM;
 }
 
 static int reply_fetch(evb_hub *self, const evb_request *request, uint64_t next, evb_buf *records) {
@@ -74,6 +87,8 @@ int evb_hub_fetch(evb_hub *self, const evb_request *request, evb_error *err) {
     if (rc == 0)
         return reply_fetch(self, request, next, &records);
     evb_buf_free(&records);
+    if (rc == EVB_EGONE)
+        return refuse_gone(self, request, why.text, evb_journal_first(self->journal));
     return evb_hub_refuse_error(self, request, &why);
 }
 
