@@ -193,7 +193,7 @@ bool evb_patterns_match(const evb_patterns *self, const char *topic, size_t size
     return false;
 }
 
-bool evb_patterns_all(const evb_patterns *self) { return self->all || !self->count; }
+bool evb_patterns_all(const evb_patterns *self) { return !self || self->all || !self->count; }
 
 size_t evb_patterns_count(const evb_patterns *self) { return self->count; }
 

@@ -95,14 +95,19 @@ int evb_hub_feed(evb_hub *self, const evb_record *rec) {
     return 0;
 }
 
-int evb_hub_feed_own(evb_hub *self, const evb_record *rec, evb_buf *record) {
+int evb_hub_own(evb_hub *self, evb_buf *record) {
     evb_buf *own = realloc(self->own, (self->own_count + 1) * sizeof *own);
     if (!own)
         return EVB_ENOMEM;
     self->own = own;
     own[self->own_count++] = *record;
     *record = (evb_buf){0};
-    return evb_hub_feed(self, rec);
+    return 0;
+}
+
+int evb_hub_feed_own(evb_hub *self, const evb_record *rec, evb_buf *record) {
+    int rc = evb_hub_own(self, record);
+    return rc ? rc : evb_hub_feed(self, rec);
 }
 
 static evb_action *begin_reply(evb_hub *self, const evb_request *request, const char *word, uint32_t elements,

@@ -56,6 +56,9 @@ int evb_hub_refuse(evb_hub *self, const evb_request *request, const char *code, 
 /* The same, with the code that stands for an evb_err. */
 int evb_hub_refuse_error(evb_hub *self, const evb_request *request, const evb_error *why);
 
+/* Keeps the bytes of *record, which it takes over, until the round's actions are done. EVB_ENOMEM. */
+int evb_hub_own(evb_hub *self, evb_buf *record);
+
 /* Fans out a stored record of the hub's own making; takes the bytes of *record over. EVB_ENOMEM. */
 int evb_hub_feed_own(evb_hub *self, const evb_record *rec, evb_buf *record);
 

@@ -17,6 +17,7 @@
 #include "journal/journal_private.h"
 
 static const uint64_t ROOM_CHECK_BYTES = 16 << 20;
+static const int64_t JUMP_BACK_NS = EVB_SECOND_NS, JUMP_AHEAD_NS = 30 * EVB_SECOND_NS;
 
 evb_journal *evb_journal_new(evb_io *io, const char *catalog_path, const evb_journal_options *options, evb_log log,
                              evb_error *err) {
@@ -69,7 +70,10 @@ void evb_journal_destroy(evb_journal **self) {
     *self = NULL;
 }
 
-void evb_journal_configure(evb_journal *self, const evb_journal_options *options) { self->options = *options; }
+void evb_journal_configure(evb_journal *self, const evb_journal_options *options) {
+    self->options = *options;
+    evb_catalog_keep_ids(self->catalog, options->id_window_ns, options->id_most);
+}
 
 uint64_t evb_journal_first(const evb_journal *self) { return self->segments[0].first; }
 
@@ -181,6 +185,7 @@ static int stamp(evb_journal *self, evb_record *rec, size_t i, uint64_t seq, int
     topic->version += rec->count;
     topic->batches++;
     topic->bytes += rec->size;
+    topic->time_ns = now_ns;
     return 0;
 }
 
@@ -292,10 +297,19 @@ static bool lasts_too_long(const evb_journal *self, int64_t now_ns) {
            seg->places[0].time_ns < now_ns - self->options.retain_ns / 8;
 }
 
+/* Called about once a second: a wall clock that has gone much further, or back, was set. */
+static void watch_clock(evb_journal *self, int64_t now_ns) {
+    int64_t went = now_ns - self->tended_ns;
+    if (self->tended_ns && (went < -JUMP_BACK_NS || went > JUMP_AHEAD_NS))
+        evb_catalog_clock_jumped(self->catalog, went - EVB_SECOND_NS);
+    self->tended_ns = now_ns;
+}
+
 void evb_journal_tend(evb_journal *self, int64_t now_ns) {
     evb_error err;
     if (self->broken)
         return;
+    watch_clock(self, now_ns);
     look_for_room(self);
     if (lasts_too_long(self, now_ns) && roll(self, now_ns, &err))
         evb_log_say(&self->log, "%s", err.text);

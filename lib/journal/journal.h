@@ -17,6 +17,8 @@ typedef struct {
     uint64_t retain_bytes;    /* drop the oldest segments beyond this; 0: keep all */
     int64_t retain_ns;        /* drop segments whose newest event is older; 0: keep all */
     unsigned reserve_percent; /* take no events while less of the disk is free */
+    int64_t id_window_ns;     /* an event's own id is known for so long, */
+    uint64_t id_most;         /* and until so many newer ones came; 0: ids are not looked at */
 } evb_journal_options;
 
 /* Opens the journal behind io (which it takes over, also on failure) and recovers it: reads the last segment, cuts off
@@ -63,8 +65,20 @@ int evb_journal_read(evb_journal *self, uint64_t from, uint64_t to, size_t max, 
 /* The first seq whose time is time_ns or later; head + 1 when there is none. Errors as read. */
 int evb_journal_seek_time(evb_journal *self, int64_t time_ns, uint64_t *seq, evb_error *err);
 
-/* The seq of the first event of the record that is `skip` records behind the one that begins at seq. */
-int evb_journal_skip(evb_journal *self, uint64_t seq, uint64_t skip, uint64_t *out, evb_error *err);
+/* Where a batch lies; all 0: not there. */
+typedef struct {
+    uint64_t seq, version; /* of its first event */
+    uint32_t count;
+} evb_stored;
+
+/* Finds a producer's batches number .. number + count - 1 among the records of seq .. end - 1: fills out[count].
+ * EVB_EGONE when seq is below first; else errors as read. */
+int evb_journal_batches(evb_journal *self, uint64_t seq, uint64_t end, const uint8_t producer[EVB_PRODUCER_SIZE],
+                        uint64_t number, size_t count, evb_stored *out, evb_error *err);
+
+/* The record that holds seq, checked, whose bytes live until the journal's next call: 1; 0 when it is not there.
+ * It may not be safe yet. Errors as read. */
+int evb_journal_find(evb_journal *self, uint64_t seq, evb_record *rec, evb_error *err);
 
 /* The directory that it lies in, for what belongs beside it; borrowed. */
 evb_io *evb_journal_io(evb_journal *self);

@@ -20,6 +20,7 @@ struct evb_journal {
     uint64_t unchecked;               /* bytes appended since the disk's room was looked at */
     bool full;                        /* too little room: nothing is taken */
     bool broken;                      /* a sync or a truncate failed: nothing is taken any more */
+    int64_t tended_ns;                /* the wall clock at the last look after it; 0: none yet */
     evb_scan scan;                    /* its buffer serves every reader */
     uint64_t used[OPEN_SEGMENTS_MAX]; /* firsts of the sealed segments that are open, the oldest use first */
     size_t used_count;

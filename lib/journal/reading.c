@@ -136,24 +136,51 @@ int evb_journal_seek_time(evb_journal *self, int64_t time_ns, uint64_t *seq, evb
     return rc;
 }
 
-int evb_journal_skip(evb_journal *self, uint64_t seq, uint64_t skip, uint64_t *out, evb_error *err) {
+int evb_journal_find(evb_journal *self, uint64_t seq, evb_record *rec, evb_error *err) {
+    evb_error why;
+    if (seq < evb_journal_first(self) || seq >= evb_journal_active(self)->next)
+        return 0;
+    evb_segment *seg = evb_journal_segment_of(self, seq);
+    int rc = evb_journal_open_segment(self, seg, err);
+    if (rc || (rc = evb_segment_seek(seg, self->io, seq, &self->scan, err)))
+        return rc;
+    rc = evb_scan_next(&self->scan, rec, &why);
+    if (rc < 0)
+        return evb_segment_fail(seg, rc, self->scan.offset, seq, why.text, err);
+    return rc > 0 && rec->seq <= seq && seq < rec->seq + rec->count;
+}
+
+/* Takes a record into the places of the batches looked for. */
+static void note_batch(const evb_record *rec, const uint8_t *producer, uint64_t number, size_t count,
+                       evb_stored *out) {
+    if (memcmp(rec->producer, producer, EVB_PRODUCER_SIZE) == 0 && rec->producer_seq >= number &&
+        rec->producer_seq - number < count)
+        out[rec->producer_seq - number] = (evb_stored){rec->seq, rec->version, rec->count};
+}
+
+int evb_journal_batches(evb_journal *self, uint64_t seq, uint64_t end, const uint8_t producer[EVB_PRODUCER_SIZE],
+                        uint64_t number, size_t count, evb_stored *out, evb_error *err) {
     evb_record rec;
     evb_error why;
-    while (skip) {
+    memset(out, 0, count * sizeof *out);
+    if (seq < self->segments[0].first)
+        return evb_fail(err, EVB_EGONE, "its batches are gone");
+    while (seq < end && !out[count - 1].seq) {
         evb_segment *seg = evb_journal_segment_of(self, seq);
-        int rc = seq < seg->first ? evb_fail(err, EVB_EGONE, "its batches are gone")
-                                  : evb_journal_open_segment(self, seg, err);
+        int rc = evb_journal_open_segment(self, seg, err);
         if (rc || (rc = evb_segment_seek(seg, self->io, seq, &self->scan, err)))
             return rc;
-        while (skip && (rc = evb_scan_next(&self->scan, &rec, &why)) > 0) {
+        while (seq < end && !out[count - 1].seq && (rc = evb_scan_next(&self->scan, &rec, &why)) > 0) {
             seq = rec.seq + rec.count;
-            skip--;
+            if (seq <= end)
+                note_batch(&rec, producer, number, count, out);
         }
         if (rc < 0)
             return evb_segment_fail(seg, rc, self->scan.offset, seq, why.text, err);
-        if (skip && seg == evb_journal_active(self))
-            return evb_fail(err, EVB_EDAMAGED, "journal: it ends before seq %" PRIu64, seq);
+        if (rc == 0 && seq < seg->next)
+            seq = seg->next;
+        if (rc == 0 && seg == evb_journal_active(self))
+            break;
     }
-    *out = seq;
     return 0;
 }

@@ -132,7 +132,7 @@ static int good(walk *w, const evb_record *rec, uint64_t offset) {
 
 /* What is wrong with a record whose checksum holds, or NULL. */
 static const char *fault_of(const walk *w, const evb_record *rec) {
-    return rec->seq < w->expected ? "a seq comes again" : evb_record_check_events(rec, EVB_PAYLOAD_MOST);
+    return rec->seq < w->expected ? "a seq comes again" : evb_record_check_events(rec, EVB_PAYLOAD_MOST, NULL);
 }
 
 /* A fault at offset `from`: finds the next good record, or the segment's end, and deals with what lies between. */

@@ -120,7 +120,7 @@ void fake_feed_record(fake_hub *self, size_t i) {
 static uint64_t keep(fake_hub *self, evb_buf *bytes) {
     evb_record rec;
     assert_null(evb_record_parse(bytes->data, bytes->size, &rec));
-    assert_null(evb_record_check_events(&rec, EVB_PAYLOAD_DEFAULT));
+    assert_null(evb_record_check_events(&rec, EVB_PAYLOAD_DEFAULT, NULL));
     fake_topic *t = topic_of(self, rec.topic, rec.topic_size);
     if (rec.flags & EVB_FLAG_LIVE) {
         evb_record_stamp(&rec, 0, 0, t->live + 1, 1);

@@ -425,8 +425,13 @@ static void segments_roll_and_are_found_again(void **state) {
     assert_int_equal(seq, 1);
     assert_int_equal(evb_journal_seek_time(j, 5000, &seq, &err), 0);
     assert_int_equal(seq, 301);
-    assert_int_equal(evb_journal_skip(j, 7, 200, &seq, &err), 0);
-    assert_int_equal(seq, 207);
+    evb_stored places[3];
+    assert_int_equal(evb_journal_batches(j, 7, 301, PRODUCER, 206, 3, places, &err), 0);
+    assert_int_equal(places[0].seq, 206);
+    assert_int_equal(places[2].seq, 208);
+    assert_int_equal(evb_journal_batches(j, 7, 301, PRODUCER, 299, 3, places, &err), 0);
+    assert_int_equal(places[1].seq, 300);
+    assert_int_equal(places[2].seq, 0);
     evb_journal_destroy(&j);
     j = open_with(f, small, NULL, &err);
     assert_int_equal(read_all(j, "#"), 300);
