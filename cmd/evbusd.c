@@ -33,7 +33,8 @@ typedef struct {
     evb_opts_standard standard;
     evb_opt_list urls, live, retain;
     const char *dir, *config, *sync;
-    uint64_t segment, max_payload, ready_fd;
+    int64_t id_window_ns;
+    uint64_t segment, max_payload, ready_fd, id_max;
     bool memory;
 } options;
 
@@ -48,6 +49,10 @@ static const evb_opt ROWS[] = {
     {0, "segment", EVB_OPT_SIZE, offsetof(options, segment), NULL, "SIZE", "size of the journal's files (64M)", NULL},
     {0, "live", EVB_OPT_LIST, offsetof(options, live), NULL, "PATTERN", "never store these topics", NULL},
     {0, "max-payload", EVB_OPT_SIZE, offsetof(options, max_payload), NULL, "SIZE", "largest payload taken (1M)",
+     NULL},
+    {0, "id-window", EVB_OPT_DURATION, offsetof(options, id_window_ns), NULL, "AGE",
+     "how long an event's own id is known (10m)", NULL},
+    {0, "id-max", EVB_OPT_NUMBER, offsetof(options, id_max), NULL, "N", "how many ids are known (1000000; 0: none)",
      NULL},
     {0, "ready-fd", EVB_OPT_NUMBER, offsetof(options, ready_fd), NULL, "N",
      "write a newline there when ready, and close it", NULL},
@@ -192,6 +197,8 @@ static int understand(settings *s, evb_error *err) {
         return err->code == EVB_EDATA ? EVB_EINVAL : err->code;
     s->journal.segment_bytes = s->o.segment;
     s->journal.reserve_percent = 5;
+    s->journal.id_window_ns = s->o.id_window_ns;
+    s->journal.id_most = s->o.id_max;
     s->hub.max_payload = (size_t)s->o.max_payload;
     s->hub.live = s->o.live.count ? s->live : NULL;
     s->hub.pid = getpid();
@@ -208,7 +215,12 @@ static settings *settings_new(int argc, char **argv, int *first, evb_error *err)
         evb_fail(err, EVB_ENOMEM, "out of memory");
         return NULL;
     }
-    s->o = (options){.sync = "always", .segment = 64 << 20, .max_payload = EVB_PAYLOAD_DEFAULT, .ready_fd = NO_FD};
+    s->o = (options){.sync = "always",
+                     .segment = 64 << 20,
+                     .max_payload = EVB_PAYLOAD_DEFAULT,
+                     .id_window_ns = 600 * EVB_SECOND_NS,
+                     .id_max = 1000000,
+                     .ready_fd = NO_FD};
     int rc = evb_opts_parse(&OPTS, &only_file, argc, argv, first, err);
     evb_opt_list_free(&only_file.urls);
     evb_opt_list_free(&only_file.live);
@@ -358,7 +370,8 @@ static void read_again(daemon_state *d) {
     d->settings->hub.live = fresh->o.live.count ? d->settings->live : NULL;
     evb_hub_configure(d->hub, &d->settings->hub);
     settings_destroy(fresh);
-    fprintf(stderr, "evbusd: read the configuration again: sync, retain, segment and live are taken\n");
+    fprintf(stderr,
+            "evbusd: read the configuration again: sync, retain, segment, id-window, id-max and live are taken\n");
 }
 
 /* Whether the signals that have come say that it is time to end. */

@@ -256,11 +256,12 @@ static void publish(fake_hub *self, request *r) {
     begin(self, r, "ok", 1);
     msgpack_pack_array(&r->packer, count);
     for (size_t i = 0; i < count; i++) {
-        msgpack_pack_array(&r->packer, 4); /* one more than a reader knows */
+        msgpack_pack_array(&r->packer, 6); /* one more than a reader knows */
         msgpack_pack_uint64(&r->packer, runs[i].number);
         msgpack_pack_uint64(&r->packer, runs[i].batches);
         msgpack_pack_uint64(&r->packer, runs[i].seq);
-        msgpack_pack_nil(&r->packer);
+        for (int more = 0; more < 3; more++)
+            msgpack_pack_nil(&r->packer);
     }
 }
 
