@@ -22,9 +22,11 @@
 #include "base/error.h"
 #include "base/opts.h"
 #include "base/paths.h"
+#include "base/units.h"
 #include "evbus.h"
 #include "event/format.h"
 #include "event/json.h"
+#include "event/limits.h"
 #include "event/position.h"
 
 enum { WRITE_SIZE = 128 * 1024 };
@@ -36,6 +38,10 @@ typedef struct {
     const char *url, *from, *format, *cursor;
     uint64_t count, ready_fd;
     int64_t timeout_ns, idle_ns;
+    const char *group, *backoff;
+    int64_t ack_wait_ns;
+    uint64_t max_deliver, max_pending;
+    bool ordered;
     bool last_per_topic, until_head, allow_gap, topics, nul, raw, json, verbose;
 } options;
 
@@ -60,6 +66,18 @@ static const evb_opt ROWS[] = {
      "each event so: %t %s %v %T %i %p %h{NAME} %n %%, \\n \\t \\0", NULL},
     {'c', "cursor", EVB_OPT_STRING, offsetof(options, cursor), NULL, "NAME|FILE",
      "begin where this cursor stands, and move it on", "@file"},
+    {'g', "group", EVB_OPT_STRING, offsetof(options, group), NULL, "NAME",
+     "share the events with the other members of this group", NULL},
+    {0, "ack-wait", EVB_OPT_DURATION, offsetof(options, ack_wait_ns), NULL, "SEC",
+     "-g: an event not printed for SEC goes to another member (30)", NULL},
+    {0, "max-deliver", EVB_OPT_NUMBER, offsetof(options, max_deliver), NULL, "N",
+     "-g: after N deliveries in vain an event becomes a dead letter (20)", NULL},
+    {0, "backoff", EVB_OPT_STRING, offsetof(options, backoff), NULL, "SEC,...",
+     "-g: the waits before the second delivery, the third, ... (1)", NULL},
+    {0, "max-pending", EVB_OPT_NUMBER, offsetof(options, max_pending), NULL, "N",
+     "-g: at most N events in a member's hand (8192)", NULL},
+    {0, "ordered", EVB_OPT_FLAG, offsetof(options, ordered), NULL, NULL,
+     "-g: at most one event of a topic in hand at a time", NULL},
     {0, "allow-gap", EVB_OPT_FLAG, offsetof(options, allow_gap), NULL, NULL,
      "go on where retention has removed events", NULL},
     {0, "ready-fd", EVB_OPT_NUMBER, offsetof(options, ready_fd), NULL, "FD",
@@ -90,6 +108,8 @@ typedef struct session {
     char after; /* what follows each event, if `ends` */
     bool ends;
     evb_sub_options how;
+    evb_group_options group;
+    int64_t backoff_ns[EVB_BACKOFF_MAX];
     evb_bus *bus;
     evb_sub *sub;
     evb_buf out;
@@ -194,6 +214,8 @@ static int flush_out(session *s) {
     uint64_t position = evb_sub_position(s->sub);
     if (s->ready && position > s->handed)
         s->handed = position;
+    if (s->opt.group && evb_sub_ack(s->sub, NULL))
+        return evb_fail(&s->err, EVB_ENOMEM, "out of memory");
     return 0;
 }
 
@@ -337,6 +359,8 @@ static outcome finish(session *s, outcome why) {
         why = failed ? why : fault_of(s);
     if (keep_cursor(s))
         why = END_FAULT;
+    if (s->opt.group && !failed && evb_sub_leave(s->sub, &s->err))
+        why = END_FAULT;
     if (failed)
         s->err = first;
     return why;
@@ -369,6 +393,13 @@ static const char *conflict(const options *o) {
         return "-J and -F do not go together";
     if (o->nul && o->raw)
         return "-0 and -r do not go together";
+    if (o->group && (o->cursor || o->last_per_topic))
+        return "-g goes neither with -c nor with --last-per-topic: the hub keeps the group's position";
+    if (!o->group &&
+        (o->ack_wait_ns > 0 || o->max_deliver != NONE || o->max_pending != NONE || o->backoff || o->ordered))
+        return "--ack-wait, --max-deliver, --backoff, --max-pending and --ordered go with -g NAME";
+    if (o->ack_wait_ns == 0 || o->max_deliver == 0 || o->max_pending == 0)
+        return "--ack-wait, --max-deliver and --max-pending are more than 0";
     if (o->from && o->last_per_topic)
         return "--from and --last-per-topic do not go together";
     if (o->ready_fd != NONE &&
@@ -397,6 +428,38 @@ static int set_position(session *s) {
         return 0;
     int rc = evb_position_parse(s->opt.from, evb_clock_wall_ns(), &s->how.from, &s->how.value, &why);
     return rc ? evb_fail(&s->err, rc, "--from: %.400s", why.text) : 0;
+}
+
+/* Reads --backoff: durations with commas between them. */
+static int set_backoff(session *s) {
+    char text[512];
+    if (!s->opt.backoff)
+        return 0;
+    if (snprintf(text, sizeof text, "%s", s->opt.backoff) >= (int)sizeof text)
+        return evb_fail(&s->err, EVB_EINVAL, "--backoff: too long");
+    char *rest = text;
+    for (char *one; (one = strsep(&rest, ","));) {
+        if (s->group.backoff_count == EVB_BACKOFF_MAX)
+            return evb_fail(&s->err, EVB_EINVAL, "--backoff: at most %d waits", EVB_BACKOFF_MAX);
+        const char *fault = evb_duration_parse(one, &s->backoff_ns[s->group.backoff_count++]);
+        if (fault)
+            return evb_fail(&s->err, EVB_EINVAL, "--backoff %s: %s: %s", s->opt.backoff, one, fault);
+    }
+    s->group.backoff_ns = s->backoff_ns;
+    return 0;
+}
+
+static int set_group(session *s) {
+    const options *o = &s->opt;
+    if (!o->group)
+        return 0;
+    s->group = (evb_group_options){.name = o->group,
+                                   .ack_wait_ns = o->ack_wait_ns > 0 ? o->ack_wait_ns : 0,
+                                   .max_deliver = o->max_deliver == NONE ? 0 : o->max_deliver,
+                                   .max_pending = o->max_pending == NONE ? 0 : o->max_pending,
+                                   .ordered = o->ordered};
+    s->how.group = &s->group;
+    return set_backoff(s);
 }
 
 static evb_environment environment(void) {
@@ -433,7 +496,8 @@ static int print_answer(session *s, bool *asked) {
 static int parse(session *s, int argc, char **argv, bool *asked) {
     int first, rc;
     s->opt.count = s->opt.ready_fd = NONE;
-    s->opt.idle_ns = -1;
+    s->opt.max_deliver = s->opt.max_pending = NONE;
+    s->opt.idle_ns = s->opt.ack_wait_ns = -1;
     s->opt.timeout_ns = 5 * EVB_SECOND_NS;
     if ((rc = evb_opts_parse(&OPTS, &s->opt, argc, argv, &first, &s->err)) || (rc = print_answer(s, asked)) || *asked)
         return rc;
@@ -442,7 +506,7 @@ static int parse(session *s, int argc, char **argv, bool *asked) {
         return evb_fail(&s->err, EVB_EINVAL, "%s", wrong);
     s->how.patterns = (const char *const *)(argv + first);
     s->how.pattern_count = (size_t)(argc - first);
-    if ((rc = set_form(s)) || (rc = set_position(s)))
+    if ((rc = set_form(s)) || (rc = set_position(s)) || (rc = set_group(s)))
         return rc;
     return set_cursor(s);
 }
@@ -479,8 +543,10 @@ static void hold_descriptors(void) {
             open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
 }
 
-/* With -n 0 there is nothing to wait for, but a cursor that is to be made. */
-static bool nothing_to_do(const session *s) { return s->opt.count == 0 && (!s->cursor_path || s->kept); }
+/* With -n 0 there is nothing to wait for, but a cursor or a group that is to be made. */
+static bool nothing_to_do(const session *s) {
+    return s->opt.count == 0 && !s->opt.group && (!s->cursor_path || s->kept);
+}
 
 int main(int argc, char **argv) {
     static session s;

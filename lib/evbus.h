@@ -77,6 +77,9 @@ typedef struct {
     const uint8_t *producer; /* 16 bytes */
     uint64_t producer_seq;
     uint32_t index;
+    /* in a group */
+    uint32_t deliveries; /* how often it was handed out, this time included; 0: not in a group */
+    bool replayed;       /* handed out once more on request: leave side effects out */
 } evb_event;
 
 /* Writes the event's id into `out`: the publisher's own, else PRODUCER-BATCH-INDEX, which no other event has.
@@ -176,6 +179,18 @@ typedef enum {
     EVB_FROM_LAST_PER_TOPIC, /* each matching topic's newest, then on */
 } evb_from;
 
+/* Members of a group share its events: each goes to one of them until it is acknowledged, and the hub keeps how far
+ * they are. 0, NULL and false: as the group has it, or for a new one the default. What is set holds for all from then. */
+typedef struct {
+    const char *name;          /* like a topic, at most 128 bytes; NUL-terminated */
+    int64_t ack_wait_ns;       /* an event not acknowledged by then goes to another member; 30 s */
+    uint64_t max_deliver;      /* after so many deliveries in vain it becomes a dead letter; 20 */
+    uint64_t max_pending;      /* events that a member may have in hand; 8192 */
+    const int64_t *backoff_ns; /* the wait before the second delivery, the third…; the last goes on; 1 s */
+    size_t backoff_count;      /* at most 16 */
+    bool ordered;              /* at most one event of a topic in hand */
+} evb_group_options;
+
 typedef struct {
     const char *const *patterns; /* NUL-terminated; none means "#", everything */
     size_t pattern_count;
@@ -183,6 +198,9 @@ typedef struct {
     uint64_t value;  /* a seq, a time or a count, as from says */
     bool until_head; /* end at the head that stands when it starts */
     bool allow_gap;  /* go on where retention has removed events, instead of EVB_EGONE */
+    /* NULL: read for oneself. In a group the patterns are the group's (none: those that it has), from is where a new one
+     * begins, until_head ends when all up to the head is acknowledged, by whichever member. */
+    const evb_group_options *group;
 } evb_sub_options;
 
 typedef struct evb_sub evb_sub;
@@ -196,7 +214,7 @@ typedef enum {
     EVB_NOTE_RECONNECTED,  /* back, nothing missed; value: the hub's head */
     EVB_NOTE_REPAIRED, /* the feed had dropped stored events; they were fetched; value: how many seqs were looked at */
     EVB_NOTE_LOST,     /* live events were lost; value: how many */
-    EVB_NOTE_GAP       /* retention had removed events (allow_gap); value: how many seqs */
+    EVB_NOTE_GAP       /* retention had removed events (allow_gap, or in a group); value: how many seqs */
 } evb_note;
 
 typedef void evb_note_fn(void *context, evb_note note, uint64_t value);
@@ -214,6 +232,21 @@ EVB_API int evb_sub_next(evb_sub *sub, evb_event *event, evb_error *err);
 
 /* The seq after the last one that evb_sub_next has passed: where a cursor goes on. */
 EVB_API uint64_t evb_sub_position(const evb_sub *sub);
+
+/* In a group: this event (its seq and replayed are looked at), or with NULL every one handed on so far, is done. The
+ * hub is told from evb_bus_wait, or from here. EVB_EINVAL: it is not in our hand. EVB_ENOMEM. */
+EVB_API int evb_sub_ack(evb_sub *sub, const evb_event *event);
+
+/* In a group: this event could not be handled, for this reason (at most 400 bytes are kept). It is handed out again
+ * after delay_ns (negative: as the group's backoff says), or becomes a dead letter when that was its last delivery.
+ * reject: it becomes one now. Errors as evb_sub_ack. */
+EVB_API int evb_sub_nack(evb_sub *sub, const evb_event *event, int64_t delay_ns, const char *reason);
+EVB_API int evb_sub_reject(evb_sub *sub, const evb_event *event, const char *reason);
+
+/* In a group: tells the hub what was acknowledged and gives back, uncounted, what was not; blocks until the hub has
+ * taken it, up to the bus's timeout. The subscription is good for nothing but evb_sub_destroy then; destroyed without
+ * it, what was acknowledged last may be handed out again. EVB_ENOHUB, EVB_ETIMEDOUT, and what ended the subscription. */
+EVB_API int evb_sub_leave(evb_sub *sub, evb_error *err);
 
 #ifdef __cplusplus
 }

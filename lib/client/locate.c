@@ -307,6 +307,10 @@ static void count_back(evb_sub *self, uint64_t want) {
 static void from_status(evb_sub *self) {
     switch (self->options.from) {
     case EVB_FROM_NOW: /* with until_head: nothing to read */
+        if (self->group) {
+            evb_sub_start(self, 0);
+            break;
+        }
         self->done = self->head;
         evb_sub_set(self, SUB_ENDED);
         break;

@@ -198,7 +198,7 @@ static void open_feed(evb_sub *self) {
     evb_error err;
     make_token(self);
     self->retry_ns = 0;
-    if (evb_channel_open(self->feed, &err) || !subscribe_patterns(self) ||
+    if (evb_channel_open(self->feed, &err) || (!self->group && !subscribe_patterns(self)) ||
         !evb_channel_subscribe(self->feed, BEAT, sizeof BEAT) || !ask_welcome(self))
         evb_sub_fail(self, EVB_EIO, "subscription: cannot open the feed");
     evb_channel_listen(self->feed, true);
@@ -212,7 +212,7 @@ static void join(evb_sub *self) {
 
 void evb_sub_start(evb_sub *self, uint64_t done) {
     self->done = done;
-    if (self->options.from == EVB_FROM_NOW) {
+    if (self->options.from == EVB_FROM_NOW || self->group) {
         join(self);
         return;
     }
@@ -235,19 +235,26 @@ static void lose_feed(evb_sub *self, int64_t now) {
     int code = evb_link_explain(self->bus->link, &hopeless, &err);
     if (hopeless && (!self->subscribed || code == EVB_EPERM))
         evb_sub_fail(self, err.code, err.text);
-    if (self->state == SUB_LIVE) { /* what came before the loss has been read */
+    if (self->group)
+        evb_membership_part(self->group);
+    if (self->state == SUB_LIVE || self->state == SUB_GROUP) { /* what came before the loss has been read */
         hear(self);
         evb_sub_set(self, SUB_JOIN);
     }
     self->retry_ns = now + evb_bus_backoff(&self->backoff_ns);
 }
 
+/* Whether the feed is what we wait for. */
+static bool listens(const evb_sub *self) {
+    return self->state == SUB_JOIN || self->state == SUB_LIVE || self->state == SUB_GROUP;
+}
+
 /* When the feed will have been silent for longer than the timeout allows, while we listen. */
 static int64_t silence_ends(const evb_sub *self) {
     int64_t patience = self->bus->timeout_ns;
-    if (patience < 0 || (self->state != SUB_LIVE && self->state != SUB_JOIN))
+    if (patience < 0 || !listens(self))
         return INT64_MAX;
-    if (self->state == SUB_LIVE && patience < SILENCE_LEAST_NS)
+    if (self->state != SUB_JOIN && patience < SILENCE_LEAST_NS)
         patience = SILENCE_LEAST_NS;
     return self->heard_ns + patience;
 }
@@ -266,8 +273,10 @@ static int64_t welcome_due(const evb_sub *self, evb_channel_state feed) {
 static void step(void *context) {
     evb_sub *self = context;
     evb_channel_state feed = evb_channel_look(self->feed); /* in any state, or evb_link_wait wakes for it again */
-    if (self->state != SUB_JOIN && self->state != SUB_LIVE)
+    if (!listens(self))
         return;
+    if (self->group)
+        evb_membership_step(self->group);
     int64_t now = evb_clock_monotonic_ns();
     if (feed == EVB_CHANNEL_CLOSED && now >= self->retry_ns)
         open_feed(self);
@@ -283,7 +292,7 @@ static void step(void *context) {
 
 static int64_t deadline(const void *context) {
     const evb_sub *self = context;
-    if (self->state != SUB_JOIN && self->state != SUB_LIVE)
+    if (!listens(self))
         return INT64_MAX;
     int64_t at = self->grace_ns ? self->grace_ns : silence_ends(self);
     evb_channel_state feed = evb_channel_look(self->feed);
@@ -295,7 +304,9 @@ static int64_t deadline(const void *context) {
 static bool ready(const void *context) {
     const evb_sub *self = context;
     return self->in_batch || self->piece.handle || self->state == SUB_FAILED || self->state == SUB_ENDED ||
-           (self->state == SUB_LIVE && evb_channel_look(self->feed) == EVB_CHANNEL_DOWN);
+           (self->group && evb_membership_ready(self->group)) ||
+           ((self->state == SUB_LIVE || self->state == SUB_GROUP) &&
+            evb_channel_look(self->feed) == EVB_CHANNEL_DOWN);
 }
 
 /* ---- frames ---- */
@@ -356,6 +367,11 @@ static void welcome(evb_sub *self, uint64_t head) {
         return;
     self->backoff_ns = 0;
     self->head = head;
+    if (self->group) {
+        evb_sub_set(self, SUB_GROUP);
+        evb_membership_join(self->group, self->token, self->options.from == EVB_FROM_NOW ? 0 : self->done + 1);
+        return;
+    }
     if (!self->subscribed && self->options.from == EVB_FROM_NOW) {
         self->done = head;
         self->caught_up = true; /* there is no replay */
@@ -372,6 +388,15 @@ static void welcome(evb_sub *self, uint64_t head) {
         return;
     }
     arrive(self);
+}
+
+void evb_sub_joined(evb_sub *self, bool first, uint64_t head) {
+    self->subscribed = true;
+    if (first)
+        say(self, EVB_NOTE_SUBSCRIBED, head);
+    else if (self->lost)
+        say(self, EVB_NOTE_RECONNECTED, head);
+    self->lost = false;
 }
 
 /* Holds the frame and fetches what may be missing before it. */
@@ -427,6 +452,8 @@ static bool next_frame(evb_sub *self) {
     hear(self);
     if (self->state == SUB_JOIN)
         welcome(self, rec.seq - 1);
+    else if (self->group)
+        evb_membership_poke(self->group); /* a beat, or a call */
     else if (readable)
         take_frame(self, &rec);
     else
@@ -519,6 +546,7 @@ static bool end_of_fetch(evb_sub *self) {
     case SUB_LOCATE:
     case SUB_JOIN:
     case SUB_LIVE:
+    case SUB_GROUP:
     case SUB_ENDED:
     case SUB_FAILED: break;
     }
@@ -558,6 +586,8 @@ static bool next_of_batch(evb_sub *self, evb_event *event) {
         event->producer = b->producer;
         event->producer_seq = b->producer_seq;
         event->index = index;
+        event->deliveries = 0;
+        event->replayed = false;
         if (!live && !self->only)
             self->done = seq;
         return true;
@@ -577,14 +607,17 @@ static bool advance(evb_sub *self) {
     }
     if (self->state == SUB_PICK || self->state == SUB_REPLAY || self->state == SUB_REPAIR)
         return !self->fetching && self->fetched_all ? end_of_fetch(self) : false;
-    if (self->state == SUB_JOIN || self->state == SUB_LIVE)
-        return next_frame(self);
-    return false;
+    if (self->state == SUB_GROUP && self->options.until_head && evb_membership_is_done(self->group)) {
+        evb_sub_set(self, SUB_ENDED);
+        return true;
+    }
+    return listens(self) ? next_frame(self) : false;
 }
 
 int evb_sub_next(evb_sub *self, evb_event *event, evb_error *err) {
     for (bool stepped = false;;) {
-        if (self->in_batch && next_of_batch(self, event))
+        if ((self->in_batch && next_of_batch(self, event)) ||
+            (self->group && evb_membership_next(self->group, event)))
             return EVB_EVENT;
         if (self->state == SUB_FAILED)
             return evb_fail(err, self->failed.code, "%s", self->failed.text);
@@ -601,27 +634,72 @@ int evb_sub_next(evb_sub *self, evb_event *event, evb_error *err) {
 
 uint64_t evb_sub_position(const evb_sub *self) { return self->done + 1; }
 
+/* ---- in a group ---- */
+
+int evb_sub_ack(evb_sub *self, const evb_event *event) {
+    return self->group && evb_membership_ack(self->group, event) ? 0 : EVB_EINVAL;
+}
+
+int evb_sub_nack(evb_sub *self, const evb_event *event, int64_t delay_ns, const char *reason) {
+    return self->group && evb_membership_nack(self->group, event, delay_ns, false, reason) ? 0 : EVB_EINVAL;
+}
+
+int evb_sub_reject(evb_sub *self, const evb_event *event, const char *reason) {
+    return self->group && evb_membership_nack(self->group, event, -1, true, reason) ? 0 : EVB_EINVAL;
+}
+
+int evb_sub_leave(evb_sub *self, evb_error *err) {
+    if (!self->group)
+        return evb_fail(err, EVB_EINVAL, "subscription: not in a group");
+    if (self->state == SUB_ENDED)
+        evb_sub_set(self, SUB_GROUP);
+    evb_membership_leave(self->group);
+    while (!evb_membership_left(self->group) && self->state != SUB_FAILED) {
+        while (self->state != SUB_FAILED && listens(self) && next_frame(self))
+            continue;
+        if (!evb_membership_left(self->group) && evb_bus_wait(self->bus, NULL, 0, -1, err) < 0)
+            return EVB_EIO;
+    }
+    if (self->state == SUB_FAILED)
+        return evb_fail(err, self->failed.code, "%s", self->failed.text);
+    evb_sub_set(self, SUB_ENDED);
+    return 0;
+}
+
+/* ---- making and unmaking ---- */
+
+static const char *conflict(const evb_sub_options *options) {
+    if (options->group && options->from == EVB_FROM_LAST_PER_TOPIC)
+        return "a group reads on from one place: not from each topic's last event";
+    return NULL;
+}
+
 evb_sub *evb_sub_new(evb_bus *bus, const evb_sub_options *options, evb_note_fn *note, void *context, evb_error *err) {
-    evb_sub *self = calloc(1, sizeof *self);
-    evb_patterns *patterns = evb_patterns_new(options->patterns, options->pattern_count, err);
-    if (!self || !patterns || !(self->live = evb_table_new()) ||
-        !(self->feed = evb_channel_new(bus->link, EVB_CHANNEL_FEED))) {
-        if (patterns)
-            evb_fail(err, EVB_ENOMEM, "subscription: out of memory");
-        evb_patterns_destroy(&patterns);
-        if (self)
-            evb_table_destroy(&self->live, NULL);
-        free(self);
+    const char *fault = conflict(options);
+    evb_sub *self = fault ? NULL : calloc(1, sizeof *self);
+    if (!self) {
+        evb_fail(err, fault ? EVB_EINVAL : EVB_ENOMEM, "%s", fault ? fault : "subscription: out of memory");
         return NULL;
     }
+    evb_error why = {.code = EVB_ENOMEM, .text = "subscription: out of memory"};
     self->bus = bus;
     self->options = *options;
     self->options.patterns = NULL; /* copied */
-    self->patterns = patterns;
+    self->options.group = NULL;
     self->note = note;
     self->note_context = context;
     self->driven = (evb_driven){NULL, step, deadline, ready, self};
     evb_bus_drive(bus, &self->driven);
+    self->patterns = evb_patterns_new(options->patterns, options->pattern_count, &why);
+    self->live = evb_table_new();
+    self->feed = evb_channel_new(bus->link, EVB_CHANNEL_FEED);
+    if (self->patterns && options->group)
+        self->group = evb_membership_new(self, options->group, self->patterns, &why);
+    if (!self->patterns || !self->live || !self->feed || (options->group && !self->group)) {
+        evb_fail(err, why.code, "%s", why.text);
+        evb_sub_destroy(&self);
+        return NULL;
+    }
     evb_sub_locate(self);
     return self;
 }
@@ -632,6 +710,7 @@ void evb_sub_destroy(evb_sub **self) {
         return;
     evb_call_forget(s->bus, s);
     evb_bus_undrive(s->bus, &s->driven);
+    evb_membership_destroy(&s->group);
     evb_message_free(&s->piece);
     evb_message_free(&s->ready);
     evb_message_free(&s->frame);

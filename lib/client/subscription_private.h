@@ -4,6 +4,7 @@
 
 #include "base/table.h"
 #include "client/client_private.h"
+#include "client/membership.h"
 #include "event/record.h"
 #include "event/topic.h"
 
@@ -14,6 +15,7 @@ typedef enum {
     SUB_JOIN,   /* the feed is being opened: waiting for its welcome */
     SUB_REPAIR, /* fetching what lies between what we have and the feed */
     SUB_LIVE,   /* taking frames from the feed */
+    SUB_GROUP,  /* a member of a group: the feed only says when there is something */
     SUB_ENDED,  /* until_head was reached */
     SUB_FAILED
 } sub_state;
@@ -31,6 +33,7 @@ struct evb_sub {
     evb_driven driven;
     evb_sub_options options;
     evb_patterns *patterns;
+    evb_membership *group; /* or NULL */
     evb_note_fn *note;
     void *note_context;
     sub_state state;
@@ -92,6 +95,9 @@ void evb_sub_fail(evb_sub *self, int code, const char *text);
 
 /* The hub tells of its head. False, and the subscription has failed: it has another journal now. */
 bool evb_sub_told(evb_sub *self, uint64_t head);
+
+/* We are a member of the group: for the first time, or again. */
+void evb_sub_joined(evb_sub *self, bool first, uint64_t head);
 
 /* Starts looking for the position; ends in SUB_PICK, SUB_REPLAY or SUB_JOIN, with `done` set. */
 void evb_sub_locate(evb_sub *self);

@@ -155,13 +155,20 @@ static bool add_place(evb_buf *out, const evb_event *event) {
     return true;
 }
 
+/* What a group says of it. */
+static bool add_delivery(evb_buf *out, const evb_event *event) {
+    if (!event->deliveries)
+        return true;
+    return evb_buf_printf(out, ",\"deliveries\":%u%s", event->deliveries, event->replayed ? ",\"replay\":true" : "");
+}
+
 bool evb_json_add_event(evb_buf *out, const evb_event *event) {
     char id[EVB_ID_MAX];
     size_t id_size = evb_event_id(event, id);
     return add_place(out, event) && evb_buf_text(out, ",\"topic\":") &&
            add_string(out, event->topic, event->topic_size, LOSSY) == DONE && evb_buf_text(out, ",\"id\":") &&
-           add_string(out, id, id_size, LOSSY) == DONE && add_headers(out, event) && add_payload(out, event) &&
-           evb_buf_text(out, "}");
+           add_string(out, id, id_size, LOSSY) == DONE && add_delivery(out, event) && add_headers(out, event) &&
+           add_payload(out, event) && evb_buf_text(out, "}");
 }
 
 /* ---- reading ---- */

@@ -34,7 +34,7 @@ void evb_patterns_destroy(evb_patterns **self);
 int evb_patterns_add(evb_patterns *self, const char *pattern, size_t size, evb_error *err);
 bool evb_patterns_match(const evb_patterns *self, const char *topic, size_t size);
 
-/* Whether all topics match: one of them is "#", or there are none. */
+/* Whether all topics match: one of them is "#", or there are none; also for NULL. */
 bool evb_patterns_all(const evb_patterns *self);
 size_t evb_patterns_count(const evb_patterns *self);
 

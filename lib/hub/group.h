@@ -5,11 +5,12 @@
 #ifndef EVB_GROUP_H
 #define EVB_GROUP_H
 
+#include "event/limits.h"
 #include "event/topic.h"
 #include "hub/hub.h"
 #include "hub/pending.h"
 
-enum { EVB_BACKOFF_MAX = 16, EVB_TOKEN_MAX = 64, EVB_GROUP_NAME_MAX = 128, EVB_REASON_MAX = 400 };
+enum { EVB_TOKEN_MAX = 64 };
 
 typedef struct evb_group evb_group;
 typedef struct evb_member evb_member;
@@ -31,6 +32,7 @@ struct evb_member {
     uint64_t lowest;  /* key of its lowest event in hand… */
     int64_t since_ns; /* …and since when it is that */
     bool hungry;      /* there was nothing for it: to be told when there is */
+    uint64_t until;   /* to be told too when all up to this seq is done; 0: no */
     bool called;      /* to be told at the round's end */
     size_t token_size;
     char token[EVB_TOKEN_MAX];

@@ -169,12 +169,27 @@ bool evb_groups_dismiss(evb_hub *hub, evb_group *group) {
     return true;
 }
 
+/* Calls those who wait for all up to a seq to be done, if it is. */
+static void call_done(evb_group *group) {
+    evb_member *m;
+    uint64_t floor = 0;
+    TAILQ_FOREACH (m, &group->members, link) {
+        if (!m->until || !m->hungry)
+            continue;
+        floor = floor ? floor : evb_group_floor(group);
+        if (floor >= m->until)
+            call(group, m);
+    }
+}
+
 static int tell_members(evb_hub *hub) {
     evb_group *group;
     evb_member *m;
     TAILQ_FOREACH (group, &hub->groups, link) {
         if (group->hungry && work_due(group) <= hub->now_ns)
             call_some(group, UINT64_MAX);
+        if (group->hungry)
+            call_done(group);
         TAILQ_FOREACH (m, &group->members, link) {
             if (m->called && !tell(hub, m))
                 return EVB_ENOMEM;
@@ -269,9 +284,9 @@ int evb_groups_left(evb_hub *hub, const char *token, size_t size, evb_error *err
 typedef struct {
     const char *name, *token;
     size_t name_size, token_size;
-    evb_patterns *patterns; /* NULL: those that the group has */
-    uint64_t start;         /* 0: from now */
-    evb_mp settings, claims;
+    evb_patterns *patterns;  /* NULL: those that the group has */
+    uint64_t start;          /* 0: from now */
+    evb_mp settings, claims; /* claims, and the token before it, behind each other */
 } joining;
 
 /* Reads one setting of a join into *s. False: it is none, or bad. */
@@ -396,11 +411,17 @@ static evb_group *group_to_join(evb_hub *hub, joining *j, int64_t wall_ns, bool 
     return group;
 }
 
-static evb_member *add_member(evb_hub *hub, evb_group *group, const joining *j) {
-    evb_member *m = find_member(group, j->token, j->token_size);
+/* Who joins again, under another token or the same: what it had in hand is anybody's, but for what it claims. */
+static int forget_member(evb_hub *hub, evb_group *group, const char *token, size_t size, evb_error *err) {
+    evb_member *m = find_member(group, token, size);
+    int rc = m ? evb_group_release(hub, group, m, NULL, 0, hub->now_ns, err) : 0;
     if (m)
-        return m;
-    m = calloc(1, sizeof *m);
+        remove_member(group, m);
+    return rc;
+}
+
+static evb_member *add_member(evb_hub *hub, evb_group *group, const joining *j) {
+    evb_member *m = calloc(1, sizeof *m);
     if (!m)
         return NULL;
     m->since_ns = hub->now_ns;
@@ -449,13 +470,20 @@ int evb_hub_group_join(evb_hub *hub, const evb_request *request, evb_error *err)
     joining j;
     evb_error why = {0};
     bool created = false;
-    (void)err;
     int rc = read_join(request, &j, &why);
     evb_group *group = rc ? NULL : group_to_join(hub, &j, request->now_ns, &created, &why);
     evb_patterns_destroy(&j.patterns);
     if (!group)
         return why.code == EVB_ENOMEM ? EVB_ENOMEM : evb_hub_refuse_error(hub, request, &why);
-    evb_member *member = add_member(hub, group, &j);
+    const char *before;
+    size_t size;
+    evb_mp mp = j.claims;
+    if (evb_mp_skip(&mp) && evb_mp_str(&mp, &before, &size))
+        rc = forget_member(hub, group, before, size, err);
+    rc = rc ? rc : forget_member(hub, group, j.token, j.token_size, err);
+    evb_member *member = rc ? NULL : add_member(hub, group, &j);
+    if (rc == EVB_EIO)
+        return rc;
     if (!member || !evb_note_group(hub, group) || !claim(hub, group, member, j.claims))
         return EVB_ENOMEM;
     return reply_join(hub, request, group, created);
@@ -548,11 +576,15 @@ int evb_hub_group_take(evb_hub *hub, const evb_request *request, evb_error *err)
         return evb_hub_refuse(hub, request, "usage", "group: its arguments are name, token, acks, fails, counts");
     if (rc)
         return rc;
+    member->until = 0;
+    if (request->arg_count > 6 && !evb_mp_nil(&args) && !evb_mp_uint(&args, &member->until))
+        return evb_hub_refuse(hub, request, "usage", "group: until is a seq or nil");
     uint64_t wanted = hand.room;
     hand.bytes = bytes < TAKE_BYTES_MOST ? (size_t)bytes : TAKE_BYTES_MOST;
     evb_member_refresh(member, hub->now_ns);
     rc = evb_group_take(hub, group, member, &hand, hub->now_ns, err);
-    set_hungry(group, member, wanted && hand.room && !hand.more);
+    if (wanted) /* who only acknowledges is as hungry as before */
+        set_hungry(group, member, hand.room && !hand.more);
     if (rc == 0 && group->fault[0] && !hand.row_count && wanted)
         rc = evb_hub_refuse(hub, request, "damaged", group->fault);
     else

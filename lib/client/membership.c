@@ -1,0 +1,585 @@
+/* membership.c: taking, holding, acknowledging.
+ *
+ * One "group" request is under way at a time: it brings what was acknowledged since the last and asks for as many events
+ * as can be worked on in a tenth of a second or so, while at most one piece waits behind the one in hand: a fast
+ * reader's pieces grow, and one whose events take long gets them singly and keeps none from others.
+ * Invariants: a key is in one of `pieces` (here, not handed on), `held` (handed on), `acks` or `fails` (to be sent); what
+ * is in the first two is claimed again when we join anew. Nothing is taken while acknowledgements can't be sent.
+ * Leaves to others: the feed and its losses (subscription.c), who gets what (the hub). */
+#include "client/membership.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "client/subscription_private.h"
+
+enum { PIECES = 2, RANGES_SENT_MAX = 8192, WINDOW_MOST = 65536 };
+#define KEY_REPLAY ((uint64_t)1 << 63)
+static const int64_t PACE_NS = 100 * EVB_MILLISECOND_NS;
+
+typedef struct {
+    uint64_t first, last;
+} range;
+
+/* Ranges of keys in the order in which they came. */
+typedef struct {
+    range *list;
+    size_t count, room;
+    uint64_t events;
+} ranges;
+
+/* What one take brought: rows [key, count, deliveries, index], and a record for each. */
+typedef struct {
+    evb_message records;
+    evb_buf rows; /* msgpack */
+    evb_mp row;   /* the next */
+    uint32_t left;
+    size_t at; /* of the next record */
+} piece;
+
+struct evb_membership {
+    evb_sub *sub;
+    const evb_patterns *patterns;
+    evb_buf name, settings; /* settings: msgpack */
+    char token[40], was[40];
+    uint64_t start;
+    bool joined;  /* the hub has said so, of this token */
+    bool to_join; /* it is to be asked */
+    bool asking;  /* an answer is owed */
+    bool more;    /* there may be events to take */
+    bool leaving, left, ever;
+    uint64_t window;
+    uint64_t floor, end, lost;
+
+    piece pieces[PIECES]; /* [0] is read */
+    size_t piece_count;
+    evb_record record; /* of pieces[0], being read */
+    evb_mp events;
+    uint64_t key;
+    uint32_t index, offset, record_left, deliveries;
+    evb_header headers[EVB_HEADER_ROOM];
+
+    ranges held, acks;
+    evb_buf fails; /* msgpack */
+    uint32_t fail_count;
+    int64_t busy_since_ns, busy_ns; /* how long events were in the user's hand, and… */
+    uint64_t busy_events;           /* …how many were done in that time, since the window was last looked at */
+};
+
+/* ---- ranges ---- */
+
+static bool add_range(ranges *r, uint64_t first, uint64_t last) {
+    r->events += last - first + 1;
+    if (r->count && r->list[r->count - 1].last + 1 == first) {
+        r->list[r->count - 1].last = last;
+        return true;
+    }
+    if (r->count == r->room) {
+        size_t room = r->room ? r->room * 2 : 16;
+        range *list = realloc(r->list, room * sizeof *list);
+        if (!list) {
+            r->events -= last - first + 1;
+            return false;
+        }
+        r->list = list;
+        r->room = room;
+    }
+    r->list[r->count++] = (range){first, last};
+    return true;
+}
+
+/* Takes one key out. False: it is not there, or memory is short. */
+static bool take_key(ranges *r, uint64_t key) {
+    size_t i = 0;
+    while (i < r->count && (key < r->list[i].first || key > r->list[i].last))
+        i++;
+    if (i == r->count)
+        return false;
+    range before = {r->list[i].first, key - 1}, after = {key + 1, r->list[i].last};
+    bool has_before = before.first<key, has_after = after.last> key;
+    if (has_before && has_after && !add_range(r, 0, 0))
+        return false; /* room for one more, with itself taken off below */
+    if (has_before && has_after) {
+        r->events--;
+        memmove(&r->list[i + 2], &r->list[i + 1], (r->count - i - 2) * sizeof *r->list);
+        r->list[i + 1] = after;
+    }
+    if (has_before)
+        r->list[i] = before;
+    else if (has_after)
+        r->list[i] = after;
+    else
+        memmove(&r->list[i], &r->list[i + 1], (--r->count - i) * sizeof *r->list);
+    r->events--;
+    return true;
+}
+
+static bool pack_ranges(msgpack_packer *packer, const ranges *r, size_t count) {
+    bool ok = !msgpack_pack_array(packer, count);
+    for (size_t i = 0; ok && i < count; i++)
+        ok = !msgpack_pack_array(packer, 2) && !msgpack_pack_uint64(packer, r->list[i].first) &&
+             !msgpack_pack_uint64(packer, r->list[i].last);
+    return ok;
+}
+
+static void drop_ranges(ranges *r, size_t count) {
+    if (!count)
+        return;
+    for (size_t i = 0; i < count; i++)
+        r->events -= r->list[i].last - r->list[i].first + 1;
+    r->count -= count;
+    memmove(r->list, r->list + count, r->count * sizeof *r->list);
+}
+
+/* ---- making ---- */
+
+static bool pack_number(msgpack_packer *p, const char *name, uint64_t value) {
+    return !evb_mp_pack_str(p, name, strlen(name)) && !msgpack_pack_uint64(p, value);
+}
+
+static bool pack_settings(evb_buf *out, const evb_group_options *o) {
+    msgpack_packer p;
+    int count =
+        (o->ack_wait_ns > 0) + (o->max_deliver > 0) + (o->max_pending > 0) + (o->backoff_count > 0) + o->ordered;
+    evb_mp_packer(&p, out);
+    bool ok = !msgpack_pack_map(&p, (size_t)count);
+    if (o->ack_wait_ns > 0)
+        ok = ok && pack_number(&p, "ack_wait", (uint64_t)o->ack_wait_ns);
+    if (o->max_deliver)
+        ok = ok && pack_number(&p, "max_deliver", o->max_deliver);
+    if (o->max_pending)
+        ok = ok && pack_number(&p, "max_pending", o->max_pending);
+    if (o->ordered)
+        ok = ok && !evb_mp_pack_str(&p, "ordered", 7) && !msgpack_pack_true(&p);
+    if (o->backoff_count)
+        ok = ok && !evb_mp_pack_str(&p, "backoff", 7) && !msgpack_pack_array(&p, o->backoff_count);
+    for (size_t i = 0; ok && i < o->backoff_count; i++)
+        ok = !msgpack_pack_uint64(&p, (uint64_t)o->backoff_ns[i]);
+    return ok;
+}
+
+static const char *fault_of(const evb_group_options *o) {
+    size_t size = o->name ? strlen(o->name) : 0;
+    if (!size || size > EVB_GROUP_NAME_MAX || evb_topic_fault(o->name, size) || evb_topic_reserved(o->name, size))
+        return "a group's name is like a topic, of at most 128 bytes";
+    if (o->backoff_count > EVB_BACKOFF_MAX)
+        return "at most 16 waits between deliveries";
+    for (size_t i = 0; i < o->backoff_count; i++)
+        if (o->backoff_ns[i] < 0)
+            return "a wait between deliveries is not negative";
+    return NULL;
+}
+
+evb_membership *evb_membership_new(evb_sub *sub, const evb_group_options *options, const evb_patterns *patterns,
+                                   evb_error *err) {
+    const char *fault = fault_of(options);
+    evb_membership *self = fault ? NULL : calloc(1, sizeof *self);
+    if (!self) {
+        evb_fail(err, fault ? EVB_EINVAL : EVB_ENOMEM, "%s", fault ? fault : "subscription: out of memory");
+        return NULL;
+    }
+    self->sub = sub;
+    self->patterns = patterns;
+    self->window = 1;
+    if (!evb_buf_text(&self->name, options->name) || !pack_settings(&self->settings, options)) {
+        evb_fail(err, EVB_ENOMEM, "subscription: out of memory");
+        evb_membership_destroy(&self);
+    }
+    return self;
+}
+
+static void free_piece(piece *p) {
+    evb_message_free(&p->records);
+    evb_buf_free(&p->rows);
+}
+
+void evb_membership_destroy(evb_membership **self) {
+    evb_membership *m = *self;
+    if (!m)
+        return;
+    evb_call_forget(m->sub->bus, m);
+    for (size_t i = 0; i < m->piece_count; i++)
+        free_piece(&m->pieces[i]);
+    evb_buf_free(&m->name);
+    evb_buf_free(&m->settings);
+    evb_buf_free(&m->fails);
+    free(m->held.list);
+    free(m->acks.list);
+    free(m);
+    *self = NULL;
+}
+
+static void out_of_memory(evb_membership *self) {
+    evb_sub_fail(self->sub, EVB_ENOMEM, "subscription: out of memory");
+}
+
+static void nonsense(evb_membership *self) {
+    evb_sub_fail(self->sub, EVB_ENOHUB, "the hub's answer does not speak evbus-protocol(7)");
+}
+
+/* ---- joining ---- */
+
+static void send_join(evb_membership *self);
+
+/* After an answer: joins if that is to be done, else asks for more. */
+static void go_on(evb_membership *self) {
+    if (!self->to_join)
+        evb_membership_step(self);
+    else if (self->sub->state == SUB_GROUP && !self->asking)
+        send_join(self);
+}
+
+static void joined(void *context, evb_call *call, const evb_reply *reply) {
+    evb_membership *self = context;
+    evb_mp mp = reply->results;
+    uint64_t next, head, floor;
+    bool created;
+    (void)call;
+    self->asking = false;
+    if (self->to_join) { /* the feed was lost meanwhile */
+        go_on(self);
+        return;
+    }
+    if (reply->code) {
+        evb_sub_fail(self->sub, reply->code, reply->text);
+        return;
+    }
+    if (!evb_mp_bool(&mp, &created) || !evb_mp_uint(&mp, &next) || !evb_mp_uint(&mp, &head) ||
+        !evb_mp_uint(&mp, &floor)) {
+        nonsense(self);
+        return;
+    }
+    if (!self->ever)
+        self->end = head;
+    self->floor = floor;
+    self->joined = self->more = true;
+    evb_sub_joined(self->sub, !self->ever, head);
+    self->ever = true;
+    evb_membership_step(self);
+}
+
+/* Adds what is here and not handed on to the claims. */
+static bool claim_pieces(const evb_membership *self, ranges *claims) {
+    bool ok = !self->record_left || add_range(claims, self->key, self->key + self->record_left - 1);
+    for (size_t i = 0; i < self->piece_count; i++) {
+        evb_mp row = self->pieces[i].row;
+        for (uint32_t left = self->pieces[i].left; ok && left; left--) {
+            uint32_t four;
+            uint64_t key, count;
+            ok = evb_mp_array(&row, &four) && evb_mp_uint(&row, &key) && evb_mp_uint(&row, &count) &&
+                 evb_mp_skip(&row) && evb_mp_skip(&row) && add_range(claims, key, key + count - 1);
+        }
+    }
+    for (size_t i = 0; ok && i < self->held.count; i++)
+        ok = add_range(claims, self->held.list[i].first, self->held.list[i].last);
+    return ok;
+}
+
+/* group.join [name, token, patterns, settings, start, claims, token before] */
+static bool pack_join(evb_membership *self, msgpack_packer *p) {
+    size_t count = evb_patterns_count(self->patterns), size, sent;
+    ranges claims = {0};
+    bool ok = !evb_mp_pack_str(p, (const char *)self->name.data, self->name.size) &&
+              !evb_mp_pack_str(p, self->token, strlen(self->token)) &&
+              !(count ? msgpack_pack_array(p, count) : msgpack_pack_nil(p));
+    for (size_t i = 0; ok && i < count; i++) {
+        const char *text = evb_patterns_get(self->patterns, i, &size);
+        ok = !evb_mp_pack_str(p, text, size);
+    }
+    ok = ok && evb_buf_add(p->data, self->settings.data, self->settings.size) &&
+         !(self->start ? msgpack_pack_uint64(p, self->start) : msgpack_pack_nil(p)) && claim_pieces(self, &claims);
+    sent = claims.count < RANGES_SENT_MAX ? claims.count : RANGES_SENT_MAX;
+    ok = ok && pack_ranges(p, &claims, sent) &&
+         !(*self->was ? evb_mp_pack_str(p, self->was, strlen(self->was)) : msgpack_pack_nil(p));
+    free(claims.list);
+    return ok;
+}
+
+static void send_join(evb_membership *self) {
+    msgpack_packer packer;
+    evb_call *call = evb_call_new(self->sub->bus, "group.join", 7, &packer, joined, self);
+    if (!call || !pack_join(self, &packer)) {
+        out_of_memory(self);
+        return;
+    }
+    self->asking = true;
+    self->to_join = false;
+    evb_call_send(self->sub->bus, call);
+}
+
+void evb_membership_join(evb_membership *self, const char *token, uint64_t start) {
+    snprintf(self->was, sizeof self->was, "%s", self->token);
+    snprintf(self->token, sizeof self->token, "%s", token);
+    self->start = start;
+    self->joined = false;
+    self->to_join = true;
+    go_on(self);
+}
+
+void evb_membership_part(evb_membership *self) { self->joined = false; }
+
+/* ---- taking ---- */
+
+/* Copies the rows of an answer behind the pieces that are here. */
+static bool take_piece(evb_membership *self, const evb_reply *reply, evb_mp rows, uint32_t count) {
+    piece *p = &self->pieces[self->piece_count];
+    if (self->piece_count == PIECES || !reply->body->handle)
+        return false;
+    *p = (piece){.records = *reply->body, .left = count};
+    *reply->body = (evb_message){0};
+    self->piece_count++;
+    if (!evb_buf_add(&p->rows, rows.at, (size_t)(rows.end - rows.at)))
+        return false;
+    p->row = (evb_mp){p->rows.data, p->rows.data + p->rows.size};
+    return true;
+}
+
+/* Reads [more, floor, head, lost, rows]. */
+static bool read_taken(evb_membership *self, const evb_reply *reply) {
+    evb_mp mp = reply->results;
+    uint64_t head, lost;
+    uint32_t count;
+    bool more;
+    if (!evb_mp_bool(&mp, &more) || !evb_mp_uint(&mp, &self->floor) || !evb_mp_uint(&mp, &head) ||
+        !evb_mp_uint(&mp, &lost) || !evb_mp_array(&mp, &count) || !evb_sub_told(self->sub, head))
+        return false;
+    if (lost > self->lost && self->lost != UINT64_MAX && self->sub->note)
+        self->sub->note(self->sub->note_context, EVB_NOTE_GAP, lost - self->lost);
+    self->lost = lost;
+    self->more |= more || count > 0; /* a call may have come meanwhile */
+    return !count || take_piece(self, reply, mp, count);
+}
+
+static void lose_membership(evb_membership *self) {
+    self->joined = false;
+    self->to_join = true;
+}
+
+static void taken(void *context, evb_call *call, const evb_reply *reply) {
+    evb_membership *self = context;
+    (void)call;
+    self->asking = false;
+    if (reply->code == EVB_EAGAIN) /* the hub has begun anew, or missed us for too long */
+        lose_membership(self);
+    else if (reply->code)
+        evb_sub_fail(self->sub, reply->code, reply->text);
+    else if (!read_taken(self, reply))
+        nonsense(self);
+    go_on(self);
+}
+
+static void gone(void *context, evb_call *call, const evb_reply *reply) {
+    evb_membership *self = context;
+    (void)call;
+    self->asking = false;
+    if (reply->code == EVB_EAGAIN)
+        lose_membership(self);
+    else if (reply->code)
+        evb_sub_fail(self->sub, reply->code, reply->text);
+    else
+        self->left = true;
+    go_on(self);
+}
+
+/* How many more events are wanted now. */
+static uint64_t wanted(const evb_membership *self) {
+    bool busy = self->held.events || self->record_left || self->piece_count;
+    if (self->leaving || !self->more || self->piece_count == PIECES || (busy && self->piece_count > 1))
+        return 0;
+    if (busy && (self->window == 1 || self->held.events >= 2 * self->window))
+        return 0;
+    return self->window;
+}
+
+/* Sends acknowledgements and, of `op` "group", asks for events. */
+static void send_take(evb_membership *self, uint64_t want) {
+    msgpack_packer p;
+    bool leave = self->leaving && self->acks.count <= RANGES_SENT_MAX;
+    size_t acks = self->acks.count < RANGES_SENT_MAX ? self->acks.count : RANGES_SENT_MAX;
+    evb_call *call = leave ? evb_call_new(self->sub->bus, "group.leave", 4, &p, gone, self)
+                           : evb_call_new(self->sub->bus, "group", 7, &p, taken, self);
+    bool ok = call && !evb_mp_pack_str(&p, (const char *)self->name.data, self->name.size) &&
+              !evb_mp_pack_str(&p, self->token, strlen(self->token)) && pack_ranges(&p, &self->acks, acks) &&
+              !msgpack_pack_array(&p, self->fail_count) &&
+              (!self->fail_count || evb_buf_add(p.data, self->fails.data, self->fails.size));
+    if (ok && !leave)
+        ok = !msgpack_pack_uint64(&p, want) && !msgpack_pack_uint64(&p, EVB_FETCH_DEFAULT) &&
+             !(self->sub->options.until_head ? msgpack_pack_uint64(&p, self->end) : msgpack_pack_nil(&p));
+    if (!ok) {
+        out_of_memory(self);
+        return;
+    }
+    drop_ranges(&self->acks, acks);
+    self->fails.size = self->fail_count = 0;
+    self->more = want ? false : self->more;
+    self->asking = true;
+    evb_call_send(self->sub->bus, call);
+}
+
+void evb_membership_step(evb_membership *self) {
+    if (!self->joined || self->asking || self->left || self->sub->state == SUB_FAILED)
+        return;
+    uint64_t want = wanted(self);
+    if (want || self->acks.count || self->fail_count || self->leaving)
+        send_take(self, want);
+}
+
+void evb_membership_poke(evb_membership *self) {
+    self->more = true;
+    evb_membership_step(self);
+}
+
+/* ---- handing on ---- */
+
+static void damaged(evb_membership *self) {
+    evb_sub_fail(self->sub, EVB_ENOHUB, "the hub handed out events that cannot be read");
+}
+
+/* Begins the next record of pieces[0]. False: there is none. */
+static bool next_record(evb_membership *self) {
+    uint64_t count, skip, deliveries;
+    uint32_t four;
+    while (self->piece_count && !self->pieces[0].left) {
+        free_piece(&self->pieces[0]);
+        self->pieces[0] = self->pieces[1];
+        self->pieces[1] = (piece){0};
+        self->piece_count--;
+        evb_membership_step(self); /* the next may come while this one is worked on */
+    }
+    if (!self->piece_count)
+        return false;
+    piece *p = &self->pieces[0];
+    if (!evb_mp_array(&p->row, &four) || four < 4 || !evb_mp_uint(&p->row, &self->key) ||
+        !evb_mp_uint(&p->row, &count) || !evb_mp_uint(&p->row, &deliveries) || !evb_mp_uint(&p->row, &skip) ||
+        p->at >= p->records.size ||
+        evb_record_parse(p->records.data + p->at, p->records.size - p->at, &self->record) ||
+        !evb_record_intact(p->records.data + p->at, self->record.size) || self->record.count != count || !count) {
+        damaged(self);
+        return false;
+    }
+    p->at += self->record.size;
+    p->left--;
+    self->events = self->record.events;
+    self->record_left = (uint32_t)count;
+    self->offset = (uint32_t)skip;
+    self->index = 0;
+    self->deliveries = (uint32_t)deliveries;
+    return true;
+}
+
+bool evb_membership_next(evb_membership *self, evb_event *event) {
+    if (!self->record_left && (self->sub->state == SUB_FAILED || !next_record(self)))
+        return false;
+    if (!self->held.events)
+        self->busy_since_ns = evb_clock_monotonic_ns();
+    if (!evb_record_next(&self->events, event, self->headers) || !add_range(&self->held, self->key, self->key)) {
+        damaged(self);
+        self->record_left = 0;
+        return false;
+    }
+    const evb_record *r = &self->record;
+    event->topic = r->topic;
+    event->topic_size = r->topic_size;
+    event->live = false;
+    event->seq = self->key & ~KEY_REPLAY;
+    event->version = r->version + self->index;
+    event->time_ns = r->time_ns;
+    event->producer = r->producer;
+    event->producer_seq = r->producer_seq;
+    event->index = self->offset + self->index;
+    event->deliveries = self->deliveries;
+    event->replayed = self->key & KEY_REPLAY;
+    if (event->seq > self->sub->done)
+        self->sub->done = event->seq;
+    self->key++;
+    self->index++;
+    self->record_left--;
+    return true;
+}
+
+bool evb_membership_ready(const evb_membership *self) { return self->record_left || self->piece_count; }
+
+bool evb_membership_is_done(const evb_membership *self) {
+    return self->ever && self->joined && !self->asking && self->floor >= self->end && !self->held.events &&
+           !self->acks.count && !self->fail_count && !evb_membership_ready(self);
+}
+
+/* ---- what became of them ---- */
+
+/* So many events are done: how many would be in a tenth of a second? */
+static void count_done(evb_membership *self, uint64_t events) {
+    int64_t now = evb_clock_monotonic_ns();
+    self->busy_ns += now - self->busy_since_ns;
+    self->busy_since_ns = now;
+    self->busy_events += events;
+    if (self->busy_events < self->window && self->busy_ns < PACE_NS)
+        return;
+    double pace = (double)self->busy_events * (double)PACE_NS / (double)(self->busy_ns > 1000 ? self->busy_ns : 1000);
+    uint64_t most = self->window * 2 < WINDOW_MOST ? self->window * 2 : WINDOW_MOST;
+    self->window = pace < 1 ? 1 : pace > (double)most ? most : (uint64_t)pace;
+    self->busy_ns = 0;
+    self->busy_events = 0;
+}
+
+static uint64_t key_of(const evb_event *event) { return event->seq | (event->replayed ? KEY_REPLAY : 0); }
+
+static bool ack_all(evb_membership *self) {
+    for (size_t i = 0; i < self->held.count; i++) {
+        range r = self->held.list[i];
+        if (!add_range(&self->acks, r.first, r.last)) {
+            drop_ranges(&self->held, i);
+            return false;
+        }
+        count_done(self, r.last - r.first + 1);
+    }
+    drop_ranges(&self->held, self->held.count);
+    return true;
+}
+
+bool evb_membership_ack(evb_membership *self, const evb_event *event) {
+    if (!event) {
+        bool ok = ack_all(self);
+        evb_membership_step(self);
+        return ok;
+    }
+    uint64_t key = key_of(event);
+    if (!take_key(&self->held, key) || !add_range(&self->acks, key, key))
+        return false;
+    count_done(self, 1);
+    if (!self->held.events)
+        evb_membership_step(self);
+    return true;
+}
+
+bool evb_membership_nack(evb_membership *self, const evb_event *event, int64_t delay_ns, bool final,
+                         const char *reason) {
+    uint64_t key = key_of(event);
+    msgpack_packer p;
+    size_t before = self->fails.size;
+    evb_mp_packer(&p, &self->fails);
+    if (!take_key(&self->held, key))
+        return false;
+    if (msgpack_pack_array(&p, 4) || msgpack_pack_uint64(&p, key) ||
+        (delay_ns < 0 ? msgpack_pack_nil(&p) : msgpack_pack_uint64(&p, (uint64_t)delay_ns)) ||
+        evb_mp_pack_str(&p, reason, strnlen(reason, EVB_REASON_MAX)) ||
+        (final ? msgpack_pack_true(&p) : msgpack_pack_false(&p))) {
+        self->fails.size = before;
+        return false;
+    }
+    self->fail_count++;
+    count_done(self, 1);
+    evb_membership_step(self);
+    return true;
+}
+
+/* ---- leaving ---- */
+
+void evb_membership_leave(evb_membership *self) {
+    self->leaving = true;
+    evb_membership_step(self);
+}
+
+bool evb_membership_left(const evb_membership *self) { return self->left; }
