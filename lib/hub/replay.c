@@ -101,8 +101,10 @@ typedef struct {
 
 static int add_topic(void *context, const char *topic, size_t size, const evb_topic_state *state) {
     page *p = context;
-    if (msgpack_pack_array(&p->packer, 3) || evb_mp_pack_str(&p->packer, topic, size) ||
-        msgpack_pack_uint64(&p->packer, state->last) || msgpack_pack_uint64(&p->packer, state->version)) {
+    if (msgpack_pack_array(&p->packer, 6) || evb_mp_pack_str(&p->packer, topic, size) ||
+        msgpack_pack_uint64(&p->packer, state->last) || msgpack_pack_uint64(&p->packer, state->version) ||
+        msgpack_pack_uint64(&p->packer, state->version) || msgpack_pack_uint64(&p->packer, state->bytes) ||
+        msgpack_pack_int64(&p->packer, state->time_ns)) {
         p->failed = true;
         return -1;
     }

@@ -286,6 +286,77 @@ evb_topic_state *evb_catalog_topic(evb_catalog *self, const char *topic, size_t 
     return NULL;
 }
 
+int evb_catalog_look(evb_catalog *self, const char *topic, size_t size, evb_topic_state *state, evb_error *err) {
+    const topic_entry *e = evb_table_get(self->topics, topic, size);
+    MDB_val v;
+    *state = e ? e->state : (evb_topic_state){0};
+    int rc = e ? 0 : evb_catalog_get(self, DB_TOPICS, topic, size, &v);
+    if (!e && rc == 0)
+        decode_topic(&v, state);
+    return rc && rc != MDB_NOTFOUND ? evb_catalog_fail(err, rc, "cannot read a topic") : 0;
+}
+
+/* ---- milestones: keys of topic, NUL and seq ---- */
+
+enum { MILESTONE_KEY = EVB_TOPIC_MAX + 1 + 8 };
+
+static MDB_val milestone_key(uint8_t room[MILESTONE_KEY], const char *topic, size_t size, uint64_t seq) {
+    memcpy(room, topic, size);
+    room[size] = 0;
+    evb_put64(room + size + 1, seq);
+    return (MDB_val){size + 1 + 8, room};
+}
+
+/* The seq of the first milestone of the topic at or behind the key, where the cursor then stands; 0: none. */
+static int first_milestone(MDB_cursor *cursor, MDB_val key, uint64_t *seq) {
+    MDB_val k = key, v;
+    *seq = 0;
+    int rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
+    if (rc == 0 && k.mv_size == key.mv_size && memcmp(k.mv_data, key.mv_data, key.mv_size - 8) == 0)
+        *seq = evb_get64((const uint8_t *)k.mv_data + k.mv_size - 8);
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+int evb_catalog_milestone(evb_catalog *self, const char *topic, size_t size, uint64_t least, uint64_t *seq,
+                          evb_error *err) {
+    uint8_t room[MILESTONE_KEY];
+    MDB_cursor *cursor;
+    int rc = mdb_cursor_open(self->txn, self->db[DB_MILESTONES], &cursor);
+    if (rc == 0) {
+        rc = first_milestone(cursor, milestone_key(room, topic, size, least), seq);
+        mdb_cursor_close(cursor);
+    }
+    return rc ? evb_catalog_fail(err, rc, "cannot read a milestone") : 0;
+}
+
+/* Forgets the topic's two oldest milestones, if they are below first: one comes for each batch that is noted. */
+static int forget_milestones(MDB_cursor *cursor, const char *topic, size_t size, uint64_t first) {
+    uint8_t room[MILESTONE_KEY];
+    uint64_t seq;
+    int rc = 0;
+    for (int i = 0; rc == 0 && i < 2; i++) {
+        rc = first_milestone(cursor, milestone_key(room, topic, size, 0), &seq);
+        if (rc || !seq || seq >= first)
+            return rc;
+        rc = mdb_cursor_del(cursor, 0);
+    }
+    return rc;
+}
+
+int evb_catalog_milestone_note(evb_catalog *self, const char *topic, size_t size, uint64_t seq, uint64_t first,
+                               evb_error *err) {
+    uint8_t room[MILESTONE_KEY];
+    MDB_cursor *cursor;
+    int rc = mdb_cursor_open(self->txn, self->db[DB_MILESTONES], &cursor);
+    if (rc == 0) {
+        MDB_val k = milestone_key(room, topic, size, seq), v = {0, NULL};
+        rc = forget_milestones(cursor, topic, size, first);
+        rc = rc ? rc : mdb_cursor_put(cursor, &k, &v, 0);
+        mdb_cursor_close(cursor);
+    }
+    return rc ? evb_catalog_fail(err, rc, "cannot note a milestone") : 0;
+}
+
 /* Puts the cursor on the first topic behind `after`. */
 static int seek_behind(MDB_cursor *cursor, const char *after, size_t size, MDB_val *k, MDB_val *v) {
     *k = (MDB_val){size, (void *)(uintptr_t)after};

@@ -48,6 +48,19 @@ int evb_catalog_reserve(evb_catalog *self, size_t count, evb_error *err);
  * EVB_EIO. A topic never seen has a state of zeros. */
 evb_topic_state *evb_catalog_topic(evb_catalog *self, const char *topic, size_t size, evb_error *err);
 
+/* Looks a topic up, without making room for it: *state, zeros for one never seen. EVB_EIO. */
+int evb_catalog_look(evb_catalog *self, const char *topic, size_t size, evb_topic_state *state, evb_error *err);
+
+/* Every so many batches of a topic one is a milestone, noted by its first seq; a topic's oldest ones, below `first`, are
+ * forgotten by and by. LMDB's errors. */
+enum { EVB_MILESTONE_EVERY = 256 };
+int evb_catalog_milestone_note(evb_catalog *self, const char *topic, size_t size, uint64_t seq, uint64_t first,
+                               evb_error *err);
+
+/* The topic's first milestone whose seq is `least` or more, or 0. */
+int evb_catalog_milestone(evb_catalog *self, const char *topic, size_t size, uint64_t least, uint64_t *seq,
+                          evb_error *err);
+
 typedef int evb_catalog_topic_fn(void *context, const char *topic, size_t size, const evb_topic_state *state);
 
 /* Calls each for the topics behind `after` (exclusive; size 0: from the start) that match, in byte order, until `scan`

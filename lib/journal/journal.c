@@ -66,6 +66,7 @@ void evb_journal_destroy(evb_journal **self) {
     free(j->segments);
     free(j->touched);
     free(j->before);
+    free(j->chain.seqs);
     free(j);
     *self = NULL;
 }
@@ -224,6 +225,14 @@ static size_t total_size(const evb_record *recs, size_t count) {
     return size;
 }
 
+/* Every so many batches of a topic one is noted, for reading the topic by itself. */
+static int note_milestone(evb_journal *self, const evb_record *rec, size_t i, evb_error *err) {
+    if ((self->before[i].batches + 1) % EVB_MILESTONE_EVERY)
+        return 0;
+    return evb_catalog_milestone_note(self->catalog, rec->topic, rec->topic_size, rec->seq, evb_journal_first(self),
+                                      err);
+}
+
 int evb_journal_append(evb_journal *self, evb_record *recs, size_t count, int64_t now_ns, evb_error *err) {
     size_t size = total_size(recs, count), done = 0;
     int rc = check_room(self, err);
@@ -243,7 +252,7 @@ int evb_journal_append(evb_journal *self, evb_record *recs, size_t count, int64_
         return rc;
     }
     for (size_t i = 0; i < count; i++)
-        if (!evb_segment_note(evb_journal_active(self), &recs[i])) {
+        if (!evb_segment_note(evb_journal_active(self), &recs[i]) || note_milestone(self, &recs[i], i, err)) {
             self->broken = true; /* written, but not to be found: only a restart can tell the two together again */
             return evb_fail(err, EVB_EIO, "journal: out of memory");
         }

@@ -6,7 +6,14 @@
 #include "journal/journal.h"
 #include "journal/segment.h"
 
-enum { OPEN_SEGMENTS_MAX = 8 }; /* sealed ones kept open for readers */
+enum { OPEN_SEGMENTS_MAX = 64 }; /* sealed ones kept open for readers */
+
+/* Where the batches of some topics lie. */
+typedef struct {
+    uint64_t *seqs; /* of their first events, ascending; one may be there twice */
+    size_t count, room;
+    uint64_t known; /* these are all whose first seq is at most this */
+} evb_chain;
 
 struct evb_journal {
     evb_io *io;
@@ -21,6 +28,7 @@ struct evb_journal {
     bool full;                        /* too little room: nothing is taken */
     bool broken;                      /* a sync or a truncate failed: nothing is taken any more */
     int64_t tended_ns;                /* the wall clock at the last look after it; 0: none yet */
+    evb_chain chain;                  /* of the reading under way */
     evb_scan scan;                    /* its buffer serves every reader */
     uint64_t used[OPEN_SEGMENTS_MAX]; /* firsts of the sealed segments that are open, the oldest use first */
     size_t used_count;
@@ -44,6 +52,10 @@ int evb_journal_catch_up(evb_journal *self, evb_error *err);
 
 /* Opens the segment for reading; closes the one that was read longest ago when too many are open. */
 int evb_journal_open_segment(evb_journal *self, evb_segment *seg, evb_error *err);
+
+/* Finds in self->chain the batches between from and to of patterns that are some few topics. False: there is no saying,
+ * or it would take longer than reading everything. */
+bool evb_journal_chain(evb_journal *self, uint64_t from, uint64_t to, const evb_patterns *patterns);
 
 /* The segment that holds seq or would; seq is not below the first. */
 evb_segment *evb_journal_segment_of(const evb_journal *self, uint64_t seq);

@@ -103,6 +103,26 @@ static int read_segment(evb_journal *self, reading *r, evb_error *err) {
     return 0;
 }
 
+/* Reads the records that the chain names, and says where to go on. */
+static int read_chain(evb_journal *self, reading *r, evb_error *err) {
+    const evb_chain *chain = &self->chain;
+    evb_record rec;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < chain->count && chain->seqs[i] <= chain->known && !r->done; i++) {
+        if (i && chain->seqs[i] == chain->seqs[i - 1])
+            continue;
+        rc = evb_journal_find(self, chain->seqs[i], &rec, err);
+        if (rc == 0)
+            return evb_fail(err, EVB_EDAMAGED, "journal: seq %" PRIu64 " is not where it was", chain->seqs[i]);
+        rc = rc > 0 ? 0 : rc;
+        if (rc == 0 && !take_record(r, &rec, &rc, err))
+            r->done = true;
+    }
+    if (rc == 0 && !r->done && r->next <= chain->known)
+        r->next = chain->known + 1;
+    return rc;
+}
+
 int evb_journal_read(evb_journal *self, uint64_t from, uint64_t to, size_t max, const evb_patterns *patterns,
                      evb_buf *out, uint64_t *next, evb_error *err) {
     reading r = {from, to, max, patterns, out, from, 0, false};
@@ -110,6 +130,10 @@ int evb_journal_read(evb_journal *self, uint64_t from, uint64_t to, size_t max, 
         return evb_fail(err, EVB_EGONE, "events before %" PRIu64 " are gone: retention has removed them",
                         evb_journal_first(self));
     int rc = 0;
+    if (from <= to && evb_journal_chain(self, from, to, patterns)) {
+        rc = read_chain(self, &r, err);
+        r.done = true;
+    }
     while (rc == 0 && !r.done && r.next <= to)
         rc = read_segment(self, &r, err);
     *next = r.next;

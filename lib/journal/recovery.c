@@ -146,6 +146,9 @@ static int ingest(evb_catalog *catalog, const evb_record *rec, bool ids, evb_err
     topic->batches++;
     topic->bytes += rec->size;
     topic->time_ns = rec->time_ns;
+    if (topic->batches % EVB_MILESTONE_EVERY == 0 &&
+        (rc = evb_catalog_milestone_note(catalog, rec->topic, rec->topic_size, rec->seq, 0, err)))
+        return rc;
     if (ids && (rc = ingest_ids(catalog, rec, err)))
         return rc;
     return evb_catalog_producer_note(catalog, rec->producer, rec->producer_seq, rec->seq, rec->seq + rec->count,

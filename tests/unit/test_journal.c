@@ -445,6 +445,71 @@ static void segments_roll_and_are_found_again(void **state) {
     evb_journal_destroy(&j);
 }
 
+/* Reads `patterns` from a seq to the head: how many events, and the sum of their seqs. */
+static uint64_t read_from(evb_journal *j, const char *const *patterns, size_t count, uint64_t from, uint64_t *sum) {
+    evb_patterns *p = evb_patterns_new(patterns, count, NULL);
+    uint64_t next = from, head = evb_journal_head(j), events = 0, before = from - 1;
+    evb_error err = {0};
+    evb_buf out = {0};
+    *sum = 0;
+    while (next <= head) {
+        out.size = 0;
+        assert_int_equal(evb_journal_read(j, next, head, 30000, p, &out, &next, &err), 0);
+        evb_record rec;
+        for (size_t at = 0; at < out.size; at += rec.size) {
+            assert_null(evb_record_parse(out.data + at, out.size - at, &rec));
+            assert_true(rec.seq + rec.count - 1 > before);
+            for (uint64_t seq = rec.seq; seq < rec.seq + rec.count; seq++)
+                if (seq > before) {
+                    *sum += seq;
+                    events++;
+                    before = seq;
+                }
+        }
+    }
+    assert_int_equal(next, head + 1);
+    evb_buf_free(&out);
+    evb_patterns_destroy(&p);
+    return events;
+}
+
+/* 620 batches of two events each of "s" and 310 of "t" among what is 20 times as much. */
+static evb_journal *sparse_journal(fixture *f) {
+    evb_error err = {0};
+    evb_journal_options options = {.segment_bytes = 1 << 20, .reserve_percent = 5};
+    evb_journal *j = open_with(f, options, NULL, &err);
+    uint64_t number = 1;
+    for (int i = 0; i < 620; i++) {
+        must_append(j, "s", number++, 2, 50);
+        if (i % 2)
+            must_append(j, "t", number++, 1, 50);
+        for (int k = 0; k < 10; k++)
+            must_append(j, "other", number++, 1, 2000);
+    }
+    return j;
+}
+
+static void a_few_topics_are_read_by_themselves(void **state) {
+    fixture *f = *state;
+    evb_journal *j = sparse_journal(f);
+    static const char *const one[] = {"s"}, *const both[] = {"t", "s", "never"}, *const scanned[] = {"s", "t", "x.*"};
+    for (int round = 0; round < 2; round++) {
+        uint64_t sum, same, head = evb_journal_head(j);
+        assert_int_equal(read_from(j, one, 1, 1, &sum), 1240);
+        for (uint64_t from = 1; from <= head + 1; from += 613) {
+            uint64_t n = read_from(j, scanned, 3, from, &same);
+            assert_int_equal(read_from(j, both, 3, from, &sum), n);
+            assert_int_equal(sum, same);
+        }
+        evb_journal_destroy(&j);
+        unlink(f->catalog);
+        evb_error err = {0};
+        evb_journal_options options = {.segment_bytes = 1 << 20, .reserve_percent = 5};
+        j = open_with(f, options, NULL, &err);
+    }
+    evb_journal_destroy(&j);
+}
+
 static void retention_drops_whole_segments(void **state) {
     evb_error err = {0};
     evb_journal_options keep = {.segment_bytes = 4000, .retain_bytes = 20000, .reserve_percent = 5};
@@ -528,6 +593,7 @@ int main(void) {
         T(a_full_disk_refuses_and_takes_again),
         T(a_failed_sync_is_final),
         T(segments_roll_and_are_found_again),
+        T(a_few_topics_are_read_by_themselves),
         T(retention_drops_whole_segments),
         T(a_segment_that_cannot_begin_loses_nothing),
         T(a_crash_after_any_write_keeps_what_was_synced),
