@@ -196,6 +196,11 @@ bool evb_record_intact(const uint8_t *record, size_t size) {
     return evb_get64(record + H_CHECKSUM) == checksum(record, size);
 }
 
+bool evb_record_compacted(const evb_record *rec) {
+    return !rec->count && rec->topic_size == sizeof EVB_TOPIC_COMPACTED - 1 &&
+           memcmp(rec->topic, EVB_TOPIC_COMPACTED, rec->topic_size) == 0;
+}
+
 void evb_record_stamp(evb_record *rec, uint64_t seq, uint64_t prev, uint64_t version, int64_t time_ns) {
     rec->seq = seq;
     rec->prev = prev;

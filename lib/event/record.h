@@ -40,6 +40,9 @@
 #include "event/limits.h"
 #include "event/mp.h"
 
+/* Of a record without events that begins a segment: seqs may be missing in it, which were purged or have expired. */
+#define EVB_TOPIC_COMPACTED "$hub.compacted"
+
 enum {
     EVB_RECORD_HEADER = 40,
     EVB_BATCH_HEADER = 80,
@@ -82,6 +85,9 @@ const char *evb_record_check_events(const evb_record *rec, size_t max_payload, u
 
 /* Whether the checksum holds. */
 bool evb_record_intact(const uint8_t *record, size_t size);
+
+/* Whether it is a record of EVB_TOPIC_COMPACTED. */
+bool evb_record_compacted(const evb_record *rec);
 
 /* Fills in the hub's fields of a record, and of *rec itself, all but the checksum. */
 void evb_record_stamp(evb_record *rec, uint64_t seq, uint64_t prev, uint64_t version, int64_t time_ns);

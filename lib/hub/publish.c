@@ -36,7 +36,7 @@ typedef struct {
     uint64_t acked; /* as the producer says */
     bool one_batch; /* the frame is to be one batch, and its version is answered */
     bool expects;   /* and is stored only if its topic stands at `expected` */
-    uint64_t expected;
+    uint64_t expected, actual;
     size_t count; /* of hub->recs */
     size_t ids;   /* of their events that have one */
     size_t known; /* the first so many were taken before */
@@ -197,6 +197,7 @@ static int check_version(publishing *p, evb_error *why) {
         return why->code;
     if (state->version == p->expected)
         return 0;
+    p->actual = state->version;
     return evb_fail(why, EVB_EVERSION, "expected version %" PRIu64 ", is %" PRIu64, p->expected, state->version);
 }
 
@@ -388,5 +389,7 @@ int evb_hub_publish(evb_hub *self, const evb_request *request, evb_error *err) {
             *err = why;
         return rc;
     }
+    if (rc == EVB_EVERSION)
+        return evb_hub_refuse_with(self, request, &why, p.actual);
     return evb_hub_refuse_error(self, request, &why);
 }

@@ -41,7 +41,8 @@ static bool walk_back(evb_journal *self, const char *topic, size_t size, uint64_
     evb_chain *chain = &self->chain;
     evb_record rec;
     evb_error err;
-    for (uint64_t steps = 1, start = at; at >= from; steps++) {
+    uint64_t gone = evb_gone_of(self->gone, topic, size);
+    for (uint64_t steps = 1, start = at; at >= from && at > gone; steps++) {
         if (steps > WALK_MAX || evb_journal_find(self, at, &rec, &err) <= 0 || rec.topic_size != size ||
             memcmp(rec.topic, topic, size) != 0 || !add(chain, rec.seq))
             return false;

@@ -3,6 +3,7 @@
 #ifndef EVB_JOURNAL_PRIVATE_H
 #define EVB_JOURNAL_PRIVATE_H
 
+#include "journal/gone.h"
 #include "journal/journal.h"
 #include "journal/segment.h"
 
@@ -15,11 +16,32 @@ typedef struct {
     uint64_t known; /* these are all whose first seq is at most this */
 } evb_chain;
 
+/* The look at one segment: what of it is gone, and writing it without that. In slices, so that nobody waits long. */
+typedef struct {
+    uint64_t first; /* of the segment; 0: none is under way */
+    uint64_t after; /* sealed segments up to and with this one were looked through for what was purged */
+    uint64_t until; /* as far as to the one that holds this; 0: nobody asks */
+    bool copying;   /* the second round */
+    evb_scan scan;
+    uint64_t gone;  /* bytes of records that are gone */
+    uint64_t *hits; /* for each retained pattern the end of its last record there, if it is to expire; 0: none */
+    size_t hit_count;
+    int copy; /* the new file */
+    evb_buf out;
+    uint64_t copied;
+    bool kept;    /* something is left */
+    bool fd_open; /* the scan's */
+    bool failed;  /* no more of this before the next start */
+} evb_sweep;
+
 struct evb_journal {
     evb_io *io;
     evb_log log;
     evb_journal_options options;
     evb_catalog *catalog;
+    evb_gone *gone;
+    evb_sweep sweep;
+    uint64_t purged;       /* bytes of topics purged since segments were last looked through for them */
     evb_segment *segments; /* ascending; never empty; the last is the one appended to, and open */
     size_t segment_count;
     uint64_t durable;                 /* all below this seq is safe */
@@ -46,6 +68,21 @@ int evb_journal_add_segment(evb_journal *self, evb_segment segment, evb_error *e
 
 /* Reads segments, catalog and last segment: what evb_journal_new promises. */
 int evb_journal_recover(evb_journal *self, const char *catalog_path, evb_error *err);
+
+/* Looks how full the disk is. */
+void evb_journal_look_for_room(evb_journal *self);
+
+/* Drops the oldest `count` segments, which are sealed; before that the states of topics that end in them are noted. */
+void evb_journal_drop(evb_journal *self, size_t count);
+
+/* Ends the active segment and begins the next. EVB_ESTORE: nothing changed but that it is synced; EVB_EIO: final. */
+int evb_journal_roll(evb_journal *self, int64_t now_ns, evb_error *err);
+
+/* Goes on for a while with what sweep.c is for. True: there is more to do. */
+bool evb_journal_sweep(evb_journal *self, int64_t now_ns);
+
+/* Leaves what is under way. */
+void evb_journal_sweep_end(evb_journal *self);
 
 /* Takes all records behind the catalog's seq into the catalog. */
 int evb_journal_catch_up(evb_journal *self, evb_error *err);

@@ -58,6 +58,7 @@ typedef struct {
     uint64_t from, to;
     size_t max;
     const evb_patterns *patterns;
+    const evb_gone *gone;
     evb_buf *out;
     uint64_t next; /* where to go on */
     size_t looked; /* bytes */
@@ -70,7 +71,8 @@ static bool take_record(reading *r, const evb_record *rec, int *rc, evb_error *e
         r->next = r->to + 1;
         return false;
     }
-    bool wanted = evb_patterns_match(r->patterns, rec->topic, rec->topic_size);
+    bool wanted =
+        rec->count && evb_patterns_match(r->patterns, rec->topic, rec->topic_size) && !evb_gone_hides(r->gone, rec);
     if (wanted && r->out->size && r->out->size + rec->size > r->max)
         return false;
     if (wanted && !evb_buf_add(r->out, rec->record, rec->size)) {
@@ -125,10 +127,9 @@ static int read_chain(evb_journal *self, reading *r, evb_error *err) {
 
 int evb_journal_read(evb_journal *self, uint64_t from, uint64_t to, size_t max, const evb_patterns *patterns,
                      evb_buf *out, uint64_t *next, evb_error *err) {
-    reading r = {from, to, max, patterns, out, from, 0, false};
+    reading r = {from, to, max, patterns, self->gone, out, from, 0, false};
     if (from < evb_journal_first(self))
-        return evb_fail(err, EVB_EGONE, "events before %" PRIu64 " are gone: retention has removed them",
-                        evb_journal_first(self));
+        return evb_fail(err, EVB_EGONE, "events before %" PRIu64 " are gone", evb_journal_first(self));
     int rc = 0;
     if (from <= to && evb_journal_chain(self, from, to, patterns)) {
         rc = read_chain(self, &r, err);

@@ -141,12 +141,14 @@ static int ingest(evb_catalog *catalog, const evb_record *rec, bool ids, evb_err
     evb_topic_state *topic = rc ? NULL : evb_catalog_topic(catalog, rec->topic, rec->topic_size, err);
     if (!topic)
         return EVB_ENOMEM;
-    topic->last = rec->seq + rec->count - 1;
-    topic->version = rec->version + rec->count - 1;
-    topic->batches++;
-    topic->bytes += rec->size;
-    topic->time_ns = rec->time_ns;
-    if (topic->batches % EVB_MILESTONE_EVERY == 0 &&
+    uint64_t last = rec->seq + rec->count - 1, batches = topic->batches + 1;
+    if (last > topic->last) /* else gone.log has said what came later */
+        *topic = (evb_topic_state){.last = last,
+                                   .version = rec->version + rec->count - 1,
+                                   .bytes = topic->bytes + rec->size,
+                                   .time_ns = rec->time_ns};
+    topic->batches = batches;
+    if (batches % EVB_MILESTONE_EVERY == 0 &&
         (rc = evb_catalog_milestone_note(catalog, rec->topic, rec->topic_size, rec->seq, 0, err)))
         return rc;
     if (ids && (rc = ingest_ids(catalog, rec, err)))
@@ -168,7 +170,7 @@ int evb_journal_catch_up(evb_journal *self, evb_error *err) {
         if (rc || (rc = evb_segment_seek(seg, self->io, from, &self->scan, err)))
             return rc;
         while ((rc = evb_scan_next(&self->scan, &rec, &why)) > 0)
-            if ((rc = ingest(self->catalog, &rec, rec.time_ns >= ids_ns, err)))
+            if (rec.count && (rc = ingest(self->catalog, &rec, rec.time_ns >= ids_ns, err)))
                 return rc;
         if (rc < 0)
             return evb_segment_fail(seg, rc, self->scan.offset, from, why.text, err);
@@ -192,6 +194,11 @@ static int open_catalog(evb_journal *self, const char *path, evb_error *err) {
     return 0;
 }
 
+/* What is known of topics that have no events left comes before those that have. */
+static int teach_catalog(evb_journal *self, evb_error *err) {
+    return evb_catalog_seq(self->catalog) ? 0 : evb_gone_teach(self->gone, self->catalog, err);
+}
+
 static int recover_catalog(evb_journal *self, const char *path, evb_error *err) {
     int rc = open_catalog(self, path, err);
     if (rc)
@@ -206,13 +213,16 @@ static int recover_catalog(evb_journal *self, const char *path, evb_error *err) 
     } else if (!seq && self->segment_count > 1) {
         evb_log_say(&self->log, "catalog: missing; building it anew from %zu segments", self->segment_count);
     }
-    return evb_journal_catch_up(self, err);
+    rc = teach_catalog(self, err);
+    return rc ? rc : evb_journal_catch_up(self, err);
 }
 
 int evb_journal_recover(evb_journal *self, const char *catalog_path, evb_error *err) {
     int rc = list_segments(self, err);
     if (rc == 0)
         rc = self->segment_count ? read_last(self, err) : begin_journal(self, err);
+    if (rc == 0 && !(self->gone = evb_gone_new(self->io, self->log, err)))
+        rc = err->code;
     if (rc == 0)
         rc = recover_catalog(self, catalog_path, err);
     if (rc)
