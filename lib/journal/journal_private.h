@@ -81,6 +81,9 @@ int evb_journal_roll(evb_journal *self, int64_t now_ns, evb_error *err);
 /* Goes on for a while with what sweep.c is for. True: there is more to do. */
 bool evb_journal_sweep(evb_journal *self, int64_t now_ns);
 
+/* So many bytes were purged, more or less: once they are many, segments are looked through for them. EVB_ESTORE. */
+int evb_journal_sweep_purged(evb_journal *self, uint64_t bytes, evb_error *err);
+
 /* Leaves what is under way. */
 void evb_journal_sweep_end(evb_journal *self);
 

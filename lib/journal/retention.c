@@ -208,7 +208,7 @@ int evb_journal_purge(evb_journal *self, const evb_patterns *patterns, uint64_t 
             rc = evb_gone_purge(self->gone, text, size, p.last, err);
     }
     *count = p.count;
-    self->purged += p.bytes;
+    rc = rc ? rc : evb_journal_sweep_purged(self, p.bytes, err);
     return rc ? rc : evb_gone_sync(self->gone, err);
 }
 

@@ -305,17 +305,20 @@ static void give_up(evb_journal *self, const evb_segment *seg, const char *text)
         self->sweep.until = 0;
 }
 
-/* Begins or ends the look for what was purged. */
+int evb_journal_sweep_purged(evb_journal *self, uint64_t bytes, evb_error *err) {
+    self->purged += bytes;
+    if (!self->purged || self->purged < self->bytes / PURGED_SHARE)
+        return 0;
+    self->purged = 0;
+    self->sweep.after = 0;
+    return evb_gone_sweep(self->gone, WANTED, sizeof WANTED - 1, evb_gone_of_patterns(self->gone, NULL), err);
+}
+
+/* Whether there is a look for what was purged, and its end. */
 static void plan(evb_journal *self) {
     evb_sweep *s = &self->sweep;
     evb_error err;
     uint64_t done = evb_gone_swept(self->gone, DONE, sizeof DONE - 1);
-    if (self->purged && self->purged >= self->bytes / PURGED_SHARE) {
-        self->purged = 0;
-        s->after = 0;
-        if (evb_gone_sweep(self->gone, WANTED, sizeof WANTED - 1, evb_gone_of_patterns(self->gone, NULL), &err))
-            say_fault(self, err.text);
-    }
     s->until = evb_gone_swept(self->gone, WANTED, sizeof WANTED - 1);
     if (s->until <= done)
         s->until = 0;
@@ -338,7 +341,9 @@ bool evb_journal_sweep(evb_journal *self, int64_t now_ns) {
         s->failed = s->copying; /* a full disk: there is no point in filling it again and again */
         give_up(self, seg, err.text);
     }
-    if (rc <= 0)
+    if (rc <= 0) {
         evb_journal_sweep_end(self);
+        evb_gone_tidy(self->gone, self->catalog, evb_journal_first(self));
+    }
     return true;
 }
