@@ -39,10 +39,11 @@ LIBS = -lzmq -lmsgpackc -llmdb -linih -ljansson -lpthread -lm
 LINK_C := $(wildcard lib/net/link*.c lib/net/url.c)
 API_C := $(wildcard lib/base/*.c) $(wildcard lib/event/*.c) $(LINK_C) $(wildcard lib/client/*.c)
 HUB_C := $(wildcard lib/journal/*.c) $(wildcard lib/hub/*.c) $(filter-out $(LINK_C),$(wildcard lib/net/*.c))
-# JSON (jansson) and output formats are for the programs: the public API has neither, and libevbus.so goes without.
-SO_C := $(filter-out lib/event/json.c lib/event/format.c,$(API_C))
+# JSON (jansson), output formats and expressions (libjq) are for the programs: the public API has none of them, and
+# libevbus.so goes without.
+SO_C := $(filter-out $(patsubst %,lib/event/%.c,json format expr jv_event),$(API_C))
 # A program is cmd/NAME.c; what else lies in cmd/ is theirs together.
-PROGRAMS := $(filter evbusd evpub evsub evctl,$(patsubst cmd/%.c,%,$(wildcard cmd/*.c)))
+PROGRAMS := $(filter evbusd evpub evsub evctl evfold,$(patsubst cmd/%.c,%,$(wildcard cmd/*.c)))
 SHARED_C := $(filter-out $(PROGRAMS:%=cmd/%.c),$(wildcard cmd/*.c))
 UNIT_C := $(wildcard tests/unit/test_*.c)
 UNIT_SHARED_C := $(filter-out $(UNIT_C),$(wildcard tests/unit/*.c))
@@ -168,6 +169,8 @@ $(B)/zmq.link: Makefile
 	    echo 'evpub and evsub: libzmq.so (static libzmq: $(if $(LINK_ZMQ),not wanted,see $(B)/probe.log))'; \
 	fi
 
+# What evaluates expressions loads libjq; no other program does.
+JQ_BINS := $(filter %/evfold,$(BINS))
 HUB_BINS := $(filter %/evbusd %/evctl,$(BINS))
 $(HUB_BINS): $(B)/bin/%: $(B)/obj/cmd/%.o $(B)/lib/libcmd.a $(B)/lib/libevbushub.a $(B)/lib/libevbus.a
 	@mkdir -p $(@D)
@@ -177,13 +180,13 @@ $(HUB_BINS): $(B)/bin/%: $(B)/obj/cmd/%.o $(B)/lib/libcmd.a $(B)/lib/libevbushub
 $(filter-out $(HUB_BINS),$(BINS)): $(B)/bin/%: $(B)/obj/cmd/%.o $(B)/lib/libcmd.a $(B)/lib/libevbus.a $(B)/zmq.link
 	@mkdir -p $(@D)
 	$(call SAY,LINK)
-	$(Q)$(CC) $(EVB_LDFLAGS) -o $@ $(filter-out %.link,$^) @$(B)/zmq.link
+	$(Q)$(CC) $(EVB_LDFLAGS) -o $@ $(filter-out %.link,$^) @$(B)/zmq.link $(if $(filter $(JQ_BINS),$@),-ljq)
 
 $(UNITS): $(B)/unit/%: $(B)/obj/tests/unit/%.o $(B)/lib/libunit.a $(B)/lib/libcmd.a $(B)/lib/libevbushub.a \
     $(B)/lib/libevbus.a
 	@mkdir -p $(@D)
 	$(call SAY,LINK)
-	$(Q)$(CC) $(EVB_LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
+	$(Q)$(CC) $(EVB_LDFLAGS) -o $@ $^ -lcmocka -ljq $(LIBS)
 
 $(BENCHES): $(B)/bench/%: $(B)/obj/tests/bench/%.o $(B)/obj/tests/bench/line.o
 	@mkdir -p $(@D)

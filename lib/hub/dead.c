@@ -96,7 +96,8 @@ static int postpone(evb_hub *hub, evb_group *group, evb_entry *entry, int64_t no
         evb_log_say(&hub->options.log, "group %s: cannot store the dead letter of seq %" PRIu64 " yet: %s",
                     group->name, evb_key_seq(entry->first), why->text);
     entry->doomed = true;
-    evb_pending_wait(&group->pending, entry, now_ns + EVB_SECOND_NS);
+    group->bury_due_ns = now_ns + EVB_SECOND_NS;
+    evb_pending_wait(&group->pending, entry, group->bury_due_ns);
     return evb_note_entry(hub, group, entry) ? 0 : evb_fail(err, EVB_ENOMEM, "hub: out of memory");
 }
 
@@ -124,4 +125,17 @@ int evb_dead_bury(evb_hub *hub, evb_group *group, evb_entry *entry, const char *
     group->lost += !letter;
     evb_pending_remove(&group->pending, &entry);
     return evb_note_done(hub, group, key, key) ? 0 : evb_fail(err, EVB_ENOMEM, "hub: out of memory");
+}
+
+int evb_dead_bury_again(evb_hub *hub, evb_group *group, int64_t now_ns, evb_error *err) {
+    int rc = 0;
+    group->bury_due_ns = INT64_MAX;
+    for (evb_entry *e = evb_pending_from(&group->pending, 0), *next; rc == 0 && e; e = next) {
+        next = evb_pending_next(e);
+        if (e->doomed && e->state == EVB_WAITING)
+            rc = evb_dead_bury(hub, group, e, "given up on", now_ns, err);
+        if (group->bury_due_ns != INT64_MAX)
+            break; /* there is still no room */
+    }
+    return rc;
 }

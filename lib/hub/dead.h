@@ -10,6 +10,9 @@
 int evb_dead_bury(evb_hub *hub, evb_group *group, evb_entry *entry, const char *reason, int64_t now_ns,
                   evb_error *err);
 
+/* Tries again those that could not be stored. Errors as bury. */
+int evb_dead_bury_again(evb_hub *hub, evb_group *group, int64_t now_ns, evb_error *err);
+
 /* Adds an open letter to the group's list; takes one off. */
 bool evb_dead_add(evb_group *group, evb_letter letter);
 bool evb_dead_remove(evb_group *group, uint64_t seq);

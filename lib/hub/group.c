@@ -35,6 +35,7 @@ evb_group *evb_group_new(const char *name, size_t size, evb_patterns *patterns) 
     self->patterns = patterns;
     self->settings = EVB_GROUP_DEFAULTS;
     self->replay.next = 1;
+    self->bury_due_ns = INT64_MAX;
     TAILQ_INIT(&self->members);
     self->name_size = size;
     memcpy(self->name, name, size);

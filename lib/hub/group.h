@@ -65,6 +65,7 @@ struct evb_group {
     uint64_t acked, redelivered, lost, noted_count; /* events, ever */
     evb_letter *letters;                            /* by seq */
     size_t letter_count, letter_room;
+    int64_t bury_due_ns; /* when to try again to store dead letters that could not be; INT64_MAX: there are none */
     evb_group_replay replay;
     char fault[EVB_REASON_MAX]; /* why it cannot go on; empty: it can */
     size_t name_size;

@@ -236,6 +236,8 @@ static bool read_entry(operation *op) {
         return false;
     e->deliveries = (uint32_t)v[2] - (in_hand && v[2]);
     e->doomed = v[3] & FLAG_DOOMED;
+    if (e->doomed)
+        group->bury_due_ns = 0;
     if (!(v[1] & EVB_KEY_REPLAY) && group->next <= v[1])
         group->next = v[1] + 1;
     return true;

@@ -206,6 +206,7 @@ int64_t evb_groups_deadline(const evb_hub *hub) {
     evb_member *m;
     TAILQ_FOREACH (group, &hub->groups, link) {
         int64_t due = group->hungry ? work_due(group) : INT64_MAX;
+        due = group->bury_due_ns < due ? group->bury_due_ns : due;
         at = due < at ? due : at;
         TAILQ_FOREACH (m, &group->members, link) {
             due = m->called ? 0 : evb_member_deadline(group, m);
@@ -229,6 +230,11 @@ int evb_groups_tick(evb_hub *hub, evb_error *err) {
     evb_group *group;
     evb_member *m;
     TAILQ_FOREACH (group, &hub->groups, link) {
+        if (hub->now_ns >= group->bury_due_ns) {
+            int rc = evb_dead_bury_again(hub, group, hub->now_ns, err);
+            if (rc)
+                return rc;
+        }
         TAILQ_FOREACH (m, &group->members, link) {
             int rc = expire(hub, group, m, err);
             if (rc)

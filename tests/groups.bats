@@ -1,0 +1,449 @@
+# groups.bats: readers that share one position: acknowledgements, redelivery, dead letters, and what must hold when things
+# go wrong.
+bats_require_minimum_version 1.5.0
+load helper
+
+teardown() {
+    evb_teardown
+    [[ -z ${MOUNTED:-} ]] || umount "$MOUNTED"
+}
+
+# Starts a member that does what it is told (tests/peers/member.py). $MEMBER_IN and $MEMBER_OUT, descriptors; $PID.
+start_member() { # GROUP PATTERN…
+    local name=member.$RANDOM
+    mkfifo "$name.in" "$name.out"
+    # shellcheck disable=SC2016 # expanded by the inner shell, which opens the fifos
+    start bash -c 'exec "${@:2}" <"$1.in" >"$1.out" 2>"$1.err"' start_member "$name" \
+        "$PYTHON" "$ROOT/tests/peers/member.py" "$@"
+    exec {MEMBER_IN}>"$name.in" {MEMBER_OUT}<"$name.out"
+    answer "$MEMBER_OUT"
+}
+
+# Reads what a member prints, up to its "ok".
+answer() { # OUT
+    local line
+    while IFS= read -r -t "$PATIENCE" -u "$1" line; do
+        [[ $line != ok ]] || return 0
+        echo "$line"
+        [[ $line != error* ]] || return 1
+    done
+    echo "the member does not answer"
+    return 1
+}
+
+# Tells the member last started.
+tell() { # LINE
+    echo "$1" >&"$MEMBER_IN"
+    answer "$MEMBER_OUT"
+}
+
+# One request to the hub, by hand: its results as JSON.
+ask() { # OP ARG(JSON)…
+    "$PYTHON" - "$@" <<'PY'
+import json, os, sys
+import msgpack, zmq
+socket = zmq.Context.instance().socket(zmq.DEALER)
+socket.connect(os.environ["EVBUS_URL"] + "/hub")
+socket.send(msgpack.packb([sys.argv[1], 1, *map(json.loads, sys.argv[2:])]))
+assert socket.poll(20000)
+answer = msgpack.unpackb(socket.recv_multipart()[0])
+print(json.dumps(answer[2:]))
+sys.exit(answer[0] != "ok")
+PY
+}
+
+# A value of a group's row.
+of_group() { # GROUP KEY
+    ask groups | jq -r --arg name "$1" --arg key "$2" '.[0][] | select(.name == $name) | .[$key]'
+}
+
+drain() { # GROUP ARG…
+    timeout "$PATIENCE" evsub -e -g "$@"
+}
+
+@test "-n 0 makes a group and leaves; it gets what comes from then on, once" {
+    start_hub
+    seq 3 | evpub a.b
+    run -0 --separate-stderr timeout 20 evsub -g workers -n 0 'a.#'
+    assert_output ''
+    seq 4 6 | evpub a.b
+    evpub other x
+    run -0 drain workers 'a.#'
+    assert_output $'4\n5\n6'
+    run -0 drain workers
+    assert_output ''
+}
+
+@test "a group begins where --from says, and only when it is new" {
+    start_hub
+    seq 5 | evpub t
+    run -0 drain all t --from first
+    assert_output "$(seq 5)"
+    run -0 drain two t --from -2
+    assert_output $'4\n5'
+    run -0 drain two t --from first
+    assert_output ''
+    run -0 drain three t --from 3
+    assert_output $'3\n4\n5'
+}
+
+@test "members share the work: each event goes to one of them" {
+    start_hub
+    evsub -g g -n 0 t
+    seq 200000 | evpub t
+    start timeout 20 evsub -e -g g >one
+    local one=$PID
+    start timeout 20 evsub -e -g g >two
+    wait_for_exit "$PID"
+    wait_for_exit "$one"
+    cmp <(seq 200000) <(sort -n one two)
+}
+
+@test "two live members each get a part while events come, and none twice" {
+    start_hub
+    start_sub one -g g '#'
+    local one=$SUB_PID
+    start_sub two -g g '#'
+    seq 100000 | evpub t
+    drain g >three
+    kill "$one" "$SUB_PID"
+    wait_for_exit "$one" || true
+    wait_for_exit "$SUB_PID" || true
+    cmp <(seq 100000) <(sort -n one two three)
+}
+
+@test "-n N takes N and gives the rest back, uncounted" {
+    start_hub
+    seq 10 | evpub t
+    run -0 timeout 20 evsub -g g --from first -n 3 t
+    assert_output $'1\n2\n3'
+    run -0 timeout 20 evsub -g g -e -J
+    assert_equal "$(jq -r '[.payload, .deliveries] | join(" ")' <<<"$output")" "$(seq -f '%g 1' 4 10)"
+}
+
+@test "an event not acknowledged within --ack-wait goes to another, with its delivery count" {
+    start_hub
+    evsub -g g -n 0 --ack-wait 0.2 --backoff 0 t
+    seq 2 | evpub t
+    start_member g
+    run -0 tell "take 2 10"
+    assert_output $'1 1 t 1\n2 1 t 2'
+    run -0 drain g -J
+    assert_equal "$(jq -r '[.payload, .deliveries] | join(" ")' <<<"$output" | sort)" $'1 2\n2 1'
+}
+
+@test "when its member goes an event is handed on at once" {
+    start_hub
+    evsub -g g -n 0 --ack-wait 1h t
+    seq 3 | evpub t
+    start_member g
+    run -0 tell "take 3 10"
+    start_sub other -g g t
+    echo crash >&"$MEMBER_IN"
+    wait_for_lines other 3
+    cmp <(seq 3) <(sort other)
+}
+
+@test "a nacked event comes again after its delay, then as backoff says, then is a dead letter" {
+    start_hub
+    evsub -g g -n 0 --max-deliver 3 --backoff 0.1,0.2 t
+    evpub -H kind=order t poison
+    start_member g
+    run -0 tell "take 1 10"
+    assert_output "1 1 t poison"
+    tell "nack 1 0 first"
+    run -0 tell "take 1 10"
+    assert_output "1 2 t poison"
+    tell "nack 1 0.05 second"
+    run -0 tell "take 1 10"
+    assert_output "1 3 t poison"
+    tell "nack 1 0 it is bad"
+    run -0 timeout 20 evsub --from first -n 1 -J '$dead.g'
+    assert_equal "$(jq -c '[.topic, .payload, .headers]' <<<"$output")" \
+        '["$dead.g","poison",{"kind":"order","dead-topic":"t","dead-seq":"1","dead-deliveries":"3","dead-reason":"it is bad"}]'
+    assert_equal "$(of_group g dead)" 1
+    assert_equal "$(of_group g pending)" 0
+    run -0 drain g
+    assert_output ''
+}
+
+@test "a rejected event is a dead letter at once; retry gives it to the group again, drop does not" {
+    start_hub
+    evsub -g g -n 0 t
+    seq 2 | evpub t
+    start_member g
+    tell "take 2 10"
+    tell "reject 1 no use"
+    tell "reject 2 no use either"
+    run -0 ask dead '"g"' 0 10
+    assert_equal "$(jq -c '[.[0][] | [.group, .topic, .orig_seq, .reason, .deliveries]]' <<<"$output")" \
+        '[["g","t",1,"no use",1],["g","t",2,"no use either",1]]'
+    tell quit
+    local first second
+    first=$(jq '.[0][0].seq' <<<"$output") second=$(jq '.[0][1].seq' <<<"$output")
+    run -0 ask dead.retry '"g"' "[$first]"
+    assert_output '[1]'
+    run -0 ask dead.drop '"g"' "[$second]"
+    run -0 ask dead '"g"' 0 10
+    assert_output '[[]]'
+    run -0 drain g
+    assert_output 1
+    run ! ask dead.retry '"g"' "[$first]"
+    assert_output --partial 'no dead letter'
+}
+
+@test "--ordered: at most one event of a topic in hand, and topics do not wait for each other" {
+    start_hub
+    evsub -g g -n 0 --ordered '#'
+    printf '%s\t%s\n' a a1 a a2 b b1 a a3 b b2 | evpub -T
+    start_member g
+    run -0 tell "take 10 10"
+    assert_output $'1 1 a a1\n3 1 b b1'
+    run -0 tell "take 10"
+    assert_output ''
+    tell "ack 3"
+    run -0 tell "take 10"
+    assert_output '5 1 b b2'
+    tell "nack 1 0.1 later"
+    run -0 tell "take 10 10"
+    assert_output '1 2 a a1'
+    tell "ack 1 5"
+    run -0 tell "take 10 10"
+    assert_output '2 1 a a2'
+    tell quit
+    run -0 drain g
+    assert_output $'a2\na3'
+}
+
+@test "--ordered: four members, many topics: each topic's events come out in order" {
+    start_hub
+    evsub -g g -n 0 --ordered '#'
+    seq 4000 | awk '{ printf "t.%d\t%d\n", $1 % 50, $1 }' | evpub -T
+    local i pids=()
+    for i in 1 2 3 4; do
+        start timeout 30 evsub -e -g g -F '%T %t %p\n' >"out.$i"
+        pids+=("$PID")
+    done
+    for i in "${pids[@]}"; do wait_for_exit "$i" 30; done
+    cmp <(seq 4000) <(awk '{ print $NF }' out.? | sort -n)
+    for i in 1 2 3 4; do
+        awk '$(NF) <= last[$(NF - 1)] { exit 1 } { last[$(NF - 1)] = $NF }' "out.$i"
+    done
+}
+
+@test "--max-pending bounds what a member holds, and a group that stands still says so" {
+    start_hub
+    evsub -g g -n 0 --max-pending 2 t
+    seq 5 | evpub t
+    assert_equal "$(of_group g stalled)" 'no members'
+    start_member g
+    run -0 tell "take 10 10"
+    assert_output $'1 1 t 1\n2 1 t 2'
+    run -0 tell "take 10"
+    assert_output ''
+    assert_equal "$(of_group g stalled)" 'each member has --max-pending events in hand'
+    tell "ack 1"
+    run -0 tell "take 10 10"
+    assert_output '3 1 t 3'
+}
+
+@test "the hub is killed: what was acknowledged is not handed out again, what was pending is, with its count" {
+    start_hub
+    evsub -g g -n 0 t
+    seq 6 | evpub t
+    start_member g
+    tell "take 3 10"
+    tell "ack 2"
+    tell "nack 1 0 why not"
+    kill_hub
+    start_hub
+    run -0 drain g -J
+    assert_equal "$(jq -r '[.payload, .deliveries] | join(" ")' <<<"$output" | sort)" $'1 2\n3 1\n4 1\n5 1\n6 1'
+}
+
+@test "members work on over kills of the hub and of members: each event at least once, extras within what was pending" {
+    start_hub
+    evsub -g g -n 0 --max-pending 100 t
+    local kill i pids=()
+    for i in 1 2 3; do
+        start evsub --timeout 20 -g g >"out.$i.0" 2>"out.$i.err"
+        pids+=("$PID")
+    done
+    for kill in 1 2 3 4 5; do
+        seq $((kill * 4000 - 3999)) $((kill * 4000)) | evpub --timeout 20 t
+        kill_hub
+        start_hub
+        kill -KILL "${pids[0]}"
+        wait_for_exit "${pids[0]}" || true
+        start evsub --timeout 20 -g g >"out.1.$kill" 2>>out.1.err # a file of its own: the last line may be torn
+        pids[0]=$PID
+    done
+    timeout 60 evsub --timeout 20 -g g -e >out.4.0
+    for i in "${pids[@]}"; do
+        kill "$i"
+        wait_for_exit "$i" || true
+    done
+    cmp <(seq 20000) <(cat out.?.? | grep -xE '[0-9]+' | sort -nu)
+    # a kill of the hub leaves at most what 3 members had pending in doubt, one of a member its own
+    (($(cat out.?.? | wc -l) <= 20000 + 5 * 4 * 100))
+}
+
+@test "100,000 pending events over a restart" {
+    start_hub
+    evsub -g g -n 0 --max-pending 200000 --ack-wait 1h t
+    seq 100000 | evpub t
+    start_member g
+    tell "take 100000 10" >taken
+    until (($(of_group g pending) == 100000)); do tell "take 100000" >>taken; done
+    kill_hub
+    start_hub
+    assert_equal "$(of_group g pending)" 100000
+    run -0 --separate-stderr timeout 20 evsub -g g -e
+    cmp <(seq 100000) <(sort -n <<<"$output")
+}
+
+@test "a member that hangs: its events go to the others, and what it says later is heard" {
+    start_hub
+    evsub -g g -n 0 --ack-wait 0.3 --backoff 0 t
+    seq 3 | evpub t
+    start_sub slow -g g t
+    wait_for_lines slow 3
+    kill -STOP "$SUB_PID"
+    seq 4 5 | evpub t
+    start_sub other -g g t
+    local other=$PID
+    wait_for_lines other 2
+    kill -CONT "$SUB_PID"
+    drain g >rest
+    kill "$other" "$SUB_PID"
+    cmp <(seq 5) <(sort -nu slow other rest)
+}
+
+@test "a dead letter that cannot be stored is stored when there is room again" {
+    ((EUID == 0)) || skip "mounting wants root"
+    mkdir small
+    mount -t tmpfs -o size=4m none small 2>/dev/null || skip "mounting is not allowed here"
+    MOUNTED=small
+    start_hub -d small/journal
+    evsub -g g -n 0 t
+    seq 1 | evpub t
+    start_member g
+    tell "take 1 10"
+    head -c 4m /dev/zero >small/filler 2>/dev/null || true
+    wait_for_text hub.err 'taking no events'
+    tell "reject 1 bad"
+    wait_for_text hub.err 'cannot store the dead letter'
+    rm small/filler
+    run -0 timeout 20 evsub --from first -n 1 '$dead.g'
+    assert_output 1
+    stop_hub
+}
+
+@test "groups.log damaged: what precedes the damage is kept, and it is said" {
+    start_hub
+    evsub -g g -n 0 t
+    seq 10 | evpub t
+    run -0 timeout 20 evsub -g g -n 4
+    run -0 timeout 20 evsub -g g -n 4
+    stop_hub
+    local size
+    size=$(stat -c %s "$JOURNAL/groups.log")
+    printf 'XXXX' | dd of="$JOURNAL/groups.log" bs=1 seek=$((size / 2)) conv=notrunc status=none
+    start_hub
+    assert grep -q 'groups.log: damaged at byte' hub.err
+    assert_file_exists "$JOURNAL/groups.damaged"
+    timeout 20 evsub -g g -e t >rest
+    grep -qx 10 rest
+    stop_hub
+    start_hub
+    run -0 drain g
+    assert_output ''
+}
+
+@test "groups.log gone: it is said, and the group begins anew" {
+    start_hub
+    evsub -g g -n 0 t
+    seq 3 | evpub t
+    stop_hub
+    rm "$JOURNAL/groups.log"
+    start_hub
+    assert grep -q 'groups.log: it was not there' hub.err
+    run -1 timeout 20 evsub -g g -e
+    assert_output --partial 'there is no group g'
+}
+
+@test "the catalog deleted or damaged: groups and their positions stay" {
+    start_hub
+    seq 3 | evpub t
+    run -0 timeout 20 evsub -g g --from first -n 2 t
+    stop_hub
+    rm "$JOURNAL/catalog.mdb"
+    start_hub
+    run -0 drain g
+    assert_output 3
+}
+
+@test "reset, delete and replay" {
+    start_hub
+    seq 5 | evpub t
+    run -0 drain g t --from first
+    run -0 ask group.reset '"g"' 4
+    run -0 drain g
+    assert_output $'4\n5'
+    run -0 ask group.replay '"g"' 2 3 0 true
+    assert_output '[2]'
+    run -0 drain g
+    assert_output ''
+    run -0 ask group.replay '"g"' 2 3 0 false
+    run -0 timeout 20 evsub -g g -n 2 -J
+    assert_equal "$(jq -c '[.payload, .replay]' <<<"$output")" $'["2",true]\n["3",true]'
+    run -0 ask group.delete '"g"'
+    run -1 timeout 20 evsub -g g -e
+    assert_output --partial 'there is no group g'
+}
+
+@test "a member of a group that is deleted ends, and says why" {
+    start_hub
+    start_sub out -g g t
+    run -0 ask group.delete '"g"'
+    run wait_for_exit "$SUB_PID"
+    assert_equal "$status" 1
+    assert grep -q 'there is no group g' out.err
+}
+
+@test "events of the hub's own topics go to a group only when its pattern names them" {
+    start_hub
+    evsub -g all -n 0 '#'
+    evsub -g dead -n 0 '$dead.#'
+    evpub t x
+    start_member all
+    tell "take 1 10"
+    tell "reject 1 bad"
+    tell quit
+    run -0 drain all
+    assert_output ''
+    run -0 drain dead
+    assert_output x
+}
+
+@test "options that do not go together, and other patterns than the group has" {
+    start_hub
+    run -64 evsub -g g -c cursor
+    run -64 evsub --ordered
+    run -64 evsub -g 'bad name'
+    evsub -g g -n 0 a
+    run -64 evsub -g g -n 0 b
+    assert_output --partial 'has other patterns'
+}
+
+@test "retention takes events that a group has not done: it is said, and the group goes on" {
+    start_hub --segment 64K --retain 128K
+    evsub -g g -n 0 t
+    seq -f '%0100.0f' 20000 | evpub t
+    wait_for_text hub.err . 5 || true
+    until (($(ask status | jq '.[0].first') > 1)); do :; done
+    run -0 --separate-stderr timeout 20 evsub -g g -e
+    assert_equal "$(tail -n 1 <<<"$output" | sed 's/^0*//')" 20000
+    [[ $stderr == *"passed over"* || $(grep -c 'passes over' hub.err) -gt 0 ]]
+    (($(of_group g lost) > 0))
+}
