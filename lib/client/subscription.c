@@ -62,22 +62,37 @@ bool evb_sub_told(evb_sub *self, uint64_t head) {
 
 static void fetch_more(evb_sub *self);
 
+/* The journal begins behind what was asked for, whatever is left of it otherwise. */
 static void skip_gap(evb_sub *self) {
     if (self->hub_first <= self->fetch_next) {
         evb_sub_fail(self, EVB_EGONE, "the hub says that it has what it says is gone");
         return;
     }
-    say(self, EVB_NOTE_GAP, self->hub_first - self->fetch_next);
+    if (self->told_gone < self->hub_first)
+        say(self, EVB_NOTE_GAP, self->hub_first - self->fetch_next);
     self->fetch_next = self->hub_first;
     fetch_more(self);
 }
 
-/* Retention has removed what was asked for: go on from what is left, if that was wanted. */
-static void skip_gone(evb_sub *self, const char *text) {
-    if (self->options.allow_gap || self->options.from == EVB_FROM_FIRST)
+/* Whether what is gone is passed over: positions that stand for what is left have nothing to miss. */
+static bool is_lenient(const evb_sub *self) {
+    evb_from from = self->options.from;
+    return self->fetch_next < self->told_gone || (from != EVB_FROM_NOW && from != EVB_FROM_SEQ);
+}
+
+/* Some of what was asked for is gone: go on with what is left, if that was wanted. Said once for all up to `first`. */
+static void skip_gone(evb_sub *self, const evb_reply *reply) {
+    evb_mp mp = reply->results;
+    uint64_t first;
+    if (!self->options.allow_gap && !is_lenient(self)) {
+        evb_sub_fail(self, EVB_EGONE, reply->text);
+    } else if (is_lenient(self) || !evb_mp_uint(&mp, &first) || first <= self->fetch_next) {
         evb_sub_ask_status(self, skip_gap);
-    else
-        evb_sub_fail(self, EVB_EGONE, text);
+    } else {
+        say(self, EVB_NOTE_GAP, first - self->fetch_next);
+        self->told_gone = first;
+        fetch_more(self);
+    }
 }
 
 static void take_piece(evb_sub *self, const evb_reply *reply, uint64_t next) {
@@ -104,7 +119,7 @@ static void fetched(void *context, evb_call *call, const evb_reply *reply) {
     (void)call;
     self->fetching = false;
     if (reply->code == EVB_EGONE) {
-        skip_gone(self, reply->text);
+        skip_gone(self, reply);
     } else if (reply->code) {
         evb_sub_fail(self, reply->code, reply->text);
     } else if (!read_fetched(self, reply->results, &next, &head) || !reply->body->handle) {
@@ -126,7 +141,7 @@ static void fetch_more(evb_sub *self) {
     msgpack_packer packer;
     if (self->fetching || self->fetched_all || self->ready.handle)
         return;
-    evb_call *call = evb_call_new(self->bus, "fetch", 4, &packer, fetched, self);
+    evb_call *call = evb_call_new(self->bus, "fetch", 5, &packer, fetched, self);
     size_t count = evb_patterns_count(self->patterns), size;
     int rc = !call || msgpack_pack_uint64(&packer, self->fetch_next) ||
              msgpack_pack_uint64(&packer, self->fetch_to) || msgpack_pack_uint64(&packer, EVB_FETCH_DEFAULT) ||
@@ -135,6 +150,7 @@ static void fetch_more(evb_sub *self) {
         const char *text = evb_patterns_get(self->patterns, i, &size);
         rc = evb_mp_pack_str(&packer, text, size);
     }
+    rc = rc || msgpack_pack_uint8(&packer, is_lenient(self));
     if (rc) {
         evb_sub_fail(self, EVB_ENOMEM, "subscription: out of memory");
         return;

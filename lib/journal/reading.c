@@ -59,6 +59,7 @@ typedef struct {
     size_t max;
     const evb_patterns *patterns;
     const evb_gone *gone;
+    uint64_t first; /* of what is left */
     evb_buf *out;
     uint64_t next; /* where to go on */
     size_t looked; /* bytes */
@@ -75,7 +76,8 @@ static bool take_record(reading *r, const evb_record *rec, int *rc, evb_error *e
         rec->count && evb_patterns_match(r->patterns, rec->topic, rec->topic_size) && !evb_gone_hides(r->gone, rec);
     if (wanted && r->out->size && r->out->size + rec->size > r->max)
         return false;
-    if (wanted && !evb_buf_add(r->out, rec->record, rec->size)) {
+    uint32_t before = rec->seq < r->first ? (uint32_t)(r->first - rec->seq) : 0; /* trimmed */
+    if (wanted && !evb_record_slice(r->out, rec, before, rec->count - before)) {
         *rc = evb_fail(err, EVB_ENOMEM, "journal: out of memory");
         return false;
     }
@@ -127,7 +129,7 @@ static int read_chain(evb_journal *self, reading *r, evb_error *err) {
 
 int evb_journal_read(evb_journal *self, uint64_t from, uint64_t to, size_t max, const evb_patterns *patterns,
                      evb_buf *out, uint64_t *next, evb_error *err) {
-    reading r = {from, to, max, patterns, self->gone, out, from, 0, false};
+    reading r = {from, to, max, patterns, self->gone, evb_journal_first(self), out, from, 0, false};
     if (from < evb_journal_first(self))
         return evb_fail(err, EVB_EGONE, "events before %" PRIu64 " are gone", evb_journal_first(self));
     int rc = 0;
@@ -163,7 +165,7 @@ int evb_journal_seek_time(evb_journal *self, int64_t time_ns, uint64_t *seq, evb
 
 int evb_journal_find(evb_journal *self, uint64_t seq, evb_record *rec, evb_error *err) {
     evb_error why;
-    if (seq < evb_journal_first(self) || seq >= evb_journal_active(self)->next)
+    if (seq < self->segments[0].first || seq >= evb_journal_active(self)->next)
         return 0;
     evb_segment *seg = evb_journal_segment_of(self, seq);
     int rc = evb_journal_open_segment(self, seg, err);
