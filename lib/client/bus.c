@@ -179,6 +179,7 @@ static bool read_head(const evb_message *head, uint64_t *id, evb_reply *reply, c
     memcpy(text, why, size);
     text[size] = 0;
     reply->text = text;
+    reply->results = mp;
     return true;
 }
 

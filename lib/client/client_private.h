@@ -24,7 +24,7 @@ void evb_frame_release(evb_frame *self);
 typedef struct {
     int code;
     const char *text;
-    evb_mp results;
+    evb_mp results;    /* of an error, what follows its text */
     evb_message *body; /* the taker may keep it: it then zeroes this */
 } evb_reply;
 

@@ -87,7 +87,9 @@ static void looked_back(void *context, evb_call *call, const evb_reply *reply) {
     evb_sub *self = context;
     evb_record rec;
     (void)call;
-    if (reply->code == EVB_EGONE) { /* since the head was asked for: all that is left is newer */
+    if (reply->code == EVB_EGONE && self->tops.count) { /* of that topic nothing older is left */
+        look_back(self);
+    } else if (reply->code == EVB_EGONE) {
         evb_sub_ask_status(self, from_first);
     } else if (reply->code) {
         evb_sub_fail(self, reply->code, reply->text);

@@ -67,23 +67,35 @@ bool evb_sub_told(evb_sub *self, uint64_t head) {
 
 static void fetch_more(evb_sub *self);
 
-/* Whether what is left is good enough: for one who was told so, and for one who has no place of its own yet. */
-static bool is_lenient(const evb_sub *self) {
-    evb_from from = self->options.from;
-    return self->options.allow_gap || (!self->caught_up && from != EVB_FROM_SEQ && from != EVB_FROM_NOW);
+/* The journal begins behind what was asked for, whatever is left of it otherwise. */
+static void skip_gap(evb_sub *self) {
+    if (self->hub_first <= self->fetch_next) {
+        evb_sub_fail(self, EVB_EGONE, "the hub says that it has what it says is gone");
+        return;
+    }
+    if (self->told_gone < self->hub_first)
+        say(self, EVB_NOTE_GAP, self->hub_first - self->fetch_next);
+    self->fetch_next = self->hub_first;
+    fetch_more(self);
 }
 
-/* Retention or a purge has removed what was asked for: goes on from what is left, if that is wanted. first: the first
- * seq from which nothing is missing. */
+/* Whether what is gone is passed over: positions that stand for what is left have nothing to miss. */
+static bool is_lenient(const evb_sub *self) {
+    evb_from from = self->options.from;
+    return self->fetch_next < self->told_gone || (from != EVB_FROM_NOW && from != EVB_FROM_SEQ);
+}
+
+/* Some of what was asked for is gone: go on with what is left, if that was wanted. Said once for all up to `first`. */
 static void skip_gone(evb_sub *self, const evb_reply *reply) {
     evb_mp mp = reply->results;
     uint64_t first;
-    if (!is_lenient(self) || !evb_mp_uint(&mp, &first) || first <= self->fetch_next) {
+    if (!self->options.allow_gap && !is_lenient(self)) {
         evb_sub_fail(self, EVB_EGONE, reply->text);
+    } else if (is_lenient(self) || !evb_mp_uint(&mp, &first) || first <= self->fetch_next) {
+        evb_sub_ask_status(self, skip_gap);
     } else {
-        if (self->options.from != EVB_FROM_FIRST || self->caught_up)
-            say(self, EVB_NOTE_GAP, first - self->fetch_next);
-        self->fetch_next = first;
+        say(self, EVB_NOTE_GAP, first - self->fetch_next);
+        self->told_gone = first;
         fetch_more(self);
     }
 }
@@ -143,7 +155,7 @@ static void fetch_more(evb_sub *self) {
         const char *text = evb_patterns_get(self->patterns, i, &size);
         rc = evb_mp_pack_str(&packer, text, size);
     }
-    rc = rc || msgpack_pack_uint64(&packer, is_lenient(self) ? EVB_FETCH_LENIENT : 0);
+    rc = rc || msgpack_pack_uint8(&packer, is_lenient(self));
     if (rc) {
         evb_sub_fail(self, EVB_ENOMEM, "subscription: out of memory");
         return;
