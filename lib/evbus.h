@@ -197,7 +197,12 @@ typedef struct {
     evb_from from;
     uint64_t value;  /* a seq, a time or a count, as from says */
     bool until_head; /* end at the head that stands when it starts */
-    bool allow_gap;  /* go on where retention has removed events, instead of EVB_EGONE */
+    bool has_to;     /* end behind the last event that is not beyond `to`; live until then if it is not stored yet */
+    uint64_t to;     /* a seq, inclusive; 0: none */
+    int64_t to_ns;   /* where to is 0: a time; events stored then or before */
+    const char *const *excludes; /* NUL-terminated patterns: what matches one is left out; not in a group */
+    size_t exclude_count;
+    bool allow_gap; /* go on where retention has removed events, instead of EVB_EGONE */
     /* NULL: read for oneself. In a group the patterns are the group's (none: those that it has), from is where a new one
      * begins, until_head ends when all up to the head is acknowledged, by whichever member. */
     const evb_group_options *group;

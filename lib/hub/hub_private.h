@@ -53,7 +53,7 @@ evb_action *evb_hub_answer(evb_hub *self, const evb_request *request, uint32_t r
 /* Replies ["error", id, code, text]. EVB_ENOMEM. */
 int evb_hub_refuse(evb_hub *self, const evb_request *request, const char *code, const char *text);
 
-/* The same, with the code that stands for an evb_err. */
+/* The same as refuse, with the code that stands for an evb_err. */
 int evb_hub_refuse_error(evb_hub *self, const evb_request *request, const evb_error *why);
 
 /* The same with a number behind the text: the version that the topic stands at, the first seq that is left. */

@@ -28,8 +28,6 @@ bool evb_hub_read_patterns(evb_mp *args, evb_patterns **out, evb_error *why) {
     return *out != NULL;
 }
 
-enum { FETCH_LENIENT = 1 }; /* flags of fetch: give what is left */
-
 typedef struct {
     uint64_t from, to, max, flags;
     evb_patterns *patterns;
@@ -63,7 +61,7 @@ static bool is_gone(evb_hub *self, const fetch *f, uint64_t head, uint64_t *firs
     *first = evb_journal_left(self->journal, f->patterns, f->from);
     if (f->from < evb_journal_first(self->journal))
         return true;
-    if ((f->flags & FETCH_LENIENT) || f->from > f->to || f->from > head || *first == f->from)
+    if ((f->flags & EVB_FETCH_LENIENT) || f->from > f->to || f->from > head || *first == f->from)
         return false;
     return f->from < f->to || one_gone(self, f);
 }

@@ -285,7 +285,10 @@ static void fetch(fake_hub *self, request *r) {
     uint64_t next = from, end = to && to < self->head ? to : self->head;
     self->fetches++;
     if (from < self->first) {
-        refuse(self, r, "gone", "gone: what is left begins later");
+        begin(self, r, "error", 3);
+        evb_mp_pack_str(&r->packer, "gone", 4);
+        evb_mp_pack_str(&r->packer, "gone: what is left begins later", 31);
+        msgpack_pack_uint64(&r->packer, self->first);
         evb_patterns_destroy(&patterns);
         return;
     }
