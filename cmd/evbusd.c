@@ -33,7 +33,8 @@ typedef struct {
     evb_opts_standard standard;
     evb_opt_list urls, live, retain;
     const char *dir, *config, *sync;
-    uint64_t segment, max_payload, ready_fd;
+    int64_t id_window_ns;
+    uint64_t segment, max_payload, ready_fd, id_max;
     bool memory;
 } options;
 
@@ -48,6 +49,10 @@ static const evb_opt ROWS[] = {
     {0, "segment", EVB_OPT_SIZE, offsetof(options, segment), NULL, "SIZE", "size of the journal's files (64M)", NULL},
     {0, "live", EVB_OPT_LIST, offsetof(options, live), NULL, "PATTERN", "never store these topics", NULL},
     {0, "max-payload", EVB_OPT_SIZE, offsetof(options, max_payload), NULL, "SIZE", "largest payload taken (1M)",
+     NULL},
+    {0, "id-window", EVB_OPT_DURATION, offsetof(options, id_window_ns), NULL, "AGE",
+     "how long an event's own id is known (10m)", NULL},
+    {0, "id-max", EVB_OPT_NUMBER, offsetof(options, id_max), NULL, "N", "how many ids are known (1000000; 0: none)",
      NULL},
     {0, "ready-fd", EVB_OPT_NUMBER, offsetof(options, ready_fd), NULL, "N",
      "write a newline there when ready, and close it", NULL},
@@ -65,7 +70,9 @@ static const evb_opts OPTS = {"evbusd",
 /* Everything that the options say, understood. */
 typedef struct {
     options o;
-    evb_opt_list texts; /* the configuration file's values, which o points into */
+    evb_opt_list texts;  /* the configuration file's values, which o points into */
+    evb_retain *retains; /* its [retain "PATTERN"] sections, with patterns of their own */
+    size_t retain_count;
     evb_patterns *live;
     evb_hub_options hub;
     evb_journal_options journal;
@@ -101,13 +108,22 @@ static void settings_destroy(settings *s) {
         free((char *)(uintptr_t)s->texts.items[i]);
     evb_opt_list_free(&s->texts);
     evb_patterns_destroy(&s->live);
+    for (size_t i = 0; i < s->retain_count; i++)
+        free((char *)(uintptr_t)s->retains[i].pattern);
+    free(s->retains);
     free(s);
 }
+
+typedef enum { IN_OPTIONS, IN_RETAIN, IN_LIVE } section_kind;
 
 typedef struct {
     settings *settings;
     evb_error *err;
     bool failed;
+    FILE *file;
+    char *line; /* what is left of the line under way is behind `given` */
+    size_t room, given;
+    section_kind section;
 } reading;
 
 /* Keeps a copy of a value for as long as the settings live. */
@@ -123,33 +139,121 @@ static const char *keep(settings *s, const char *value) {
     return copy;
 }
 
+/* [retain "PATTERN"]: its age follows. */
+static int begin_retain(settings *s, const char *pattern, evb_error *err) {
+    evb_retain *retains = realloc(s->retains, (s->retain_count + 1) * sizeof *retains);
+    if (!retains)
+        return evb_fail(err, EVB_ENOMEM, "out of memory");
+    s->retains = retains;
+    for (size_t i = 0; i < s->retain_count; i++)
+        if (strcmp(retains[i].pattern, pattern) == 0)
+            return evb_fail(err, EVB_ECONFIG, "[retain \"%s\"]: it is there twice", pattern);
+    char *copy = strdup(pattern);
+    if (!copy)
+        return evb_fail(err, EVB_ENOMEM, "out of memory");
+    retains[s->retain_count++] = (evb_retain){copy, 0};
+    return 0;
+}
+
+/* Takes a line "[KIND "PATTERN"]". */
+static int begin_section(reading *r, const char *text, evb_error *err) {
+    char kind[8], pattern[EVB_TOPIC_MAX + 1];
+    int end = 0;
+    if (sscanf(text, " [ %7[a-z] \"%255[^\"]\" ] %n", kind, pattern, &end) != 2 || !end ||
+        (text[end] && text[end] != ';' && text[end] != '#'))
+        return evb_fail(err, EVB_ECONFIG, "a section is [retain \"PATTERN\"] or [live \"PATTERN\"]");
+    r->section = strcmp(kind, "retain") == 0 ? IN_RETAIN : strcmp(kind, "live") == 0 ? IN_LIVE : IN_OPTIONS;
+    if (r->section == IN_OPTIONS)
+        return evb_fail(err, EVB_ECONFIG, "[%s]: no such section: retain, live", kind);
+    if (evb_pattern_check(pattern, strlen(pattern), err))
+        return EVB_EDATA;
+    if (r->section == IN_RETAIN)
+        return begin_retain(r->settings, pattern, err);
+    const char *kept = keep(r->settings, pattern);
+    if (!kept)
+        return evb_fail(err, EVB_ENOMEM, "out of memory");
+    return evb_opts_set(&OPTS, &r->settings->o, "live", kept, err);
+}
+
+/* A key of a section. */
+static int set_in_section(reading *r, const char *name, const char *text) {
+    settings *s = r->settings;
+    if (r->section == IN_LIVE)
+        return evb_fail(r->err, EVB_ECONFIG, "%s: [live] has no keys; options stand before the sections", name);
+    if (strcmp(name, "age") != 0)
+        return evb_fail(r->err, EVB_ECONFIG, "%s: [retain] has one key, age; options stand before the sections",
+                        name);
+    const char *fault = evb_age_parse(text, &s->retains[s->retain_count - 1].age_ns);
+    if (!fault && !s->retains[s->retain_count - 1].age_ns)
+        fault = "it is 0";
+    return fault ? evb_fail(r->err, EVB_ECONFIG, "age: %s: %s", text, fault) : 0;
+}
+
 /* One line of the file: inih wants 1 when it is good. */
 static int take_key(void *context, const char *section, const char *name, const char *value) {
     reading *r = context;
+    (void)section; /* give_line has kept it to itself: inih cuts it off at 49 characters */
     if (r->failed)
         return 0;
     const char *text = keep(r->settings, value);
-    if (*section)
-        evb_fail(r->err, EVB_ECONFIG, "[%s]: there are no sections", section);
-    else if (strcmp(name, "config") == 0)
-        evb_fail(r->err, EVB_ECONFIG, "config: a configuration file names no other");
-    else if (!text)
+    if (!text)
         evb_fail(r->err, EVB_ENOMEM, "out of memory");
+    else if (r->section != IN_OPTIONS) {
+        if (set_in_section(r, name, text) == 0)
+            return 1;
+    } else if (strcmp(name, "config") == 0)
+        evb_fail(r->err, EVB_ECONFIG, "config: a configuration file names no other");
     else if (evb_opts_set(&OPTS, &r->settings->o, name, text, r->err) == 0)
         return 1;
     r->failed = true;
     return 0;
 }
 
+/* What inih reads lines with, as fgets(3). A section's line is taken here, since inih tells of a section only when it
+ * has keys, and given as a comment, or as what is no line at all when it is wrong. */
+static char *give_line(char *to, int size, void *context) {
+    reading *r = context;
+    if (!r->line || !r->line[r->given]) {
+        r->given = 0;
+        if (getline(&r->line, &r->room, r->file) < 0)
+            return NULL;
+        if (r->line[strspn(r->line, " \t")] == '[') {
+            r->failed = begin_section(r, r->line, r->err) != 0;
+            r->line[0] = r->failed ? '=' : ';';
+            r->line[1] = '\0';
+        }
+    }
+    size_t n = strnlen(r->line + r->given, (size_t)size - 1);
+    memcpy(to, r->line + r->given, n);
+    to[n] = '\0';
+    r->given += n;
+    return to;
+}
+
+static int check_retains(const settings *s, evb_error *err) {
+    for (size_t i = 0; i < s->retain_count; i++)
+        if (!s->retains[i].age_ns)
+            return evb_fail(err, EVB_ECONFIG, "[retain \"%s\"]: age is missing", s->retains[i].pattern);
+    return 0;
+}
+
 static int read_config(settings *s, const char *file, evb_error *err) {
     evb_error why = {0};
-    reading r = {s, &why, false};
-    int line = ini_parse(file, take_key, &r);
-    if (line == 0)
-        return 0;
-    if (line < 0)
+    reading r = {.settings = s, .err = &why, .file = fopen(file, "re")};
+    if (!r.file)
         return evb_fail_errno(err, EVB_ECONFIG, errno, "%s", file);
-    return evb_fail(err, EVB_ECONFIG, "%s:%d: %s", file, line, r.failed ? why.text : "not a line KEY = VALUE");
+    int line = ini_parse_stream(give_line, &r, take_key, &r);
+    bool broken = ferror(r.file);
+    int saved = errno;
+    fclose(r.file);
+    free(r.line);
+    if (broken)
+        return evb_fail_errno(err, EVB_ECONFIG, saved, "%s", file);
+    if (line > 0)
+        return evb_fail(err, EVB_ECONFIG, "%s:%d: %s", file, line, r.failed ? why.text : "not a line KEY = VALUE");
+    if (line < 0)
+        return evb_fail(err, EVB_ENOMEM, "out of memory");
+    return check_retains(s, &why) ? evb_fail(err, EVB_ECONFIG, "%s: %s", file, why.text) : 0;
 }
 
 static int understand_sync(settings *s, evb_error *err) {
@@ -192,6 +296,10 @@ static int understand(settings *s, evb_error *err) {
         return err->code == EVB_EDATA ? EVB_EINVAL : err->code;
     s->journal.segment_bytes = s->o.segment;
     s->journal.reserve_percent = 5;
+    s->journal.retains = s->retains;
+    s->journal.retain_count = s->retain_count;
+    s->journal.id_window_ns = s->o.id_window_ns;
+    s->journal.id_most = s->o.id_max;
     s->hub.max_payload = (size_t)s->o.max_payload;
     s->hub.live = s->o.live.count ? s->live : NULL;
     s->hub.pid = getpid();
@@ -208,7 +316,12 @@ static settings *settings_new(int argc, char **argv, int *first, evb_error *err)
         evb_fail(err, EVB_ENOMEM, "out of memory");
         return NULL;
     }
-    s->o = (options){.sync = "always", .segment = 64 << 20, .max_payload = EVB_PAYLOAD_DEFAULT, .ready_fd = NO_FD};
+    s->o = (options){.sync = "always",
+                     .segment = 64 << 20,
+                     .max_payload = EVB_PAYLOAD_DEFAULT,
+                     .id_window_ns = 600 * EVB_SECOND_NS,
+                     .id_max = 1000000,
+                     .ready_fd = NO_FD};
     int rc = evb_opts_parse(&OPTS, &only_file, argc, argv, first, err);
     evb_opt_list_free(&only_file.urls);
     evb_opt_list_free(&only_file.live);
@@ -354,11 +467,17 @@ static void read_again(daemon_state *d) {
     evb_patterns *old = d->settings->live;
     d->settings->live = fresh->live;
     fresh->live = old;
+    settings swap = *d->settings;
+    d->settings->retains = fresh->retains;
+    d->settings->retain_count = fresh->retain_count;
+    fresh->retains = swap.retains;
+    fresh->retain_count = swap.retain_count;
     d->settings->hub = fresh->hub;
     d->settings->hub.live = fresh->o.live.count ? d->settings->live : NULL;
     evb_hub_configure(d->hub, &d->settings->hub);
     settings_destroy(fresh);
-    fprintf(stderr, "evbusd: read the configuration again: sync, retain, segment and live are taken\n");
+    fprintf(stderr,
+            "evbusd: read the configuration again: sync, retain, segment, id-window, id-max and live are taken\n");
 }
 
 /* Whether the signals that have come say that it is time to end. */

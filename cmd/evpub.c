@@ -40,6 +40,7 @@ typedef struct {
     evb_opt_list headers;
     const char *url;
     const char *file;
+    const char *id;
     int64_t timeout_ns;
     uint64_t expected; /* ANY_VERSION: none */
     bool live, print, print_version, atomic, nul, whole, topics, json, verbose;
@@ -53,6 +54,8 @@ static const evb_opt ROWS[] = {
     {'f', "file", EVB_OPT_STRING, offsetof(options, file), NULL, "FILE", "all of FILE is one event", "@file"},
     {'T', "topics", EVB_OPT_FLAG, offsetof(options, topics), NULL, NULL, "each line is TOPIC<TAB>PAYLOAD", NULL},
     {'J', "json", EVB_OPT_FLAG, offsetof(options, json), NULL, NULL, "each line is an object as of evsub -J", NULL},
+    {0, "id", EVB_OPT_STRING, offsetof(options, id), NULL, "ID",
+     "of the one event; if TOPIC had it lately, it is not stored again", NULL},
     {0, "live", EVB_OPT_FLAG, offsetof(options, live), NULL, NULL, "for who listens now; not stored", NULL},
     {0, "expect", EVB_OPT_NUMBER, offsetof(options, expected), NULL, "VERSION",
      "only if TOPIC stands at VERSION (0: it is new); all events or none", NULL},
@@ -91,9 +94,10 @@ typedef struct {
     size_t taken, searched;
     size_t line_most; /* bytes that an input line may have; grows once, when the hub has been asked */
     bool asked, ended;
-    uint64_t line; /* number of the line that is next */
-    evb_buf out;   /* -p: not yet written */
-    int out_errno; /* why nothing is written any more */
+    uint64_t again, again_seq; /* events that were stored before under their id; the last one's seq */
+    uint64_t line;             /* number of the line that is next */
+    evb_buf out;               /* -p: not yet written */
+    int out_errno;             /* why nothing is written any more */
     evb_error err;
 } session;
 
@@ -168,6 +172,14 @@ static void on_stored(void *context, uint64_t seq, uint64_t version, uint64_t co
         if (s->out.size >= PRINT_SIZE)
             flush_out(s);
     }
+}
+
+static void on_again(void *context, uint64_t seq, uint64_t version, uint64_t count) {
+    session *s = context;
+    s->again += count;
+    s->again_seq = seq;
+    if (s->opt.print || (s->opt.print_version && version))
+        on_stored(context, seq, version, count);
 }
 
 /* ---- lines to events ---- */
@@ -427,6 +439,10 @@ static const char *conflict(const options *o, int operands) {
         return "--expect and --atomic store events of one topic: not with -T, --live";
     if (o->print_version && (!o->atomic || o->print))
         return "--print-version goes with --expect or --atomic, and not with -p";
+    if (o->id && !one && operands < 2)
+        return "--id names one event: with PAYLOAD, -s or -f";
+    if (o->id && o->live)
+        return "--live and --id do not go together: a live event is not stored";
     if (o->live && o->print)
         return "--live and -p do not go together: a live event has no seq";
     if (operands > 1 && (one || o->nul))
@@ -447,6 +463,8 @@ static int set_operands(session *s, int count, char **operands) {
     s->payload = operands[1];
     s->event.payload = s->payload;
     s->event.size = s->payload ? strlen(s->payload) : 0;
+    s->event.id = s->opt.id;
+    s->event.id_size = s->opt.id ? strlen(s->opt.id) : 0;
     return evb_topic_check(s->event.topic, s->event.topic_size, &s->err);
 }
 
@@ -477,6 +495,7 @@ static int open_bus(session *s) {
     const evb_environment env = {getenv("EVBUS_URL"), getenv("XDG_RUNTIME_DIR"), getenv("XDG_STATE_HOME"),
                                  getenv("HOME"), getuid()};
     const evb_pub_options how = {.stored = s->opt.print || s->opt.print_version ? on_stored : NULL,
+                                 .again = on_again,
                                  .context = s,
                                  .live = s->opt.live,
                                  .atomic = s->opt.atomic,
@@ -506,7 +525,14 @@ static void report_events(const session *s, int rc) {
         return;
     }
     const char *what = s->opt.live ? "sent" : "stored";
-    fprintf(stderr, "%s%llu event%s %s", rc || caught ? "; " : "", stored, stored == 1 ? "" : "s", what);
+    unsigned long long again = s->again, fresh = stored - again;
+    if (!rc && is_one(s) && again) {
+        fprintf(stderr, "already stored as seq %llu", (unsigned long long)s->again_seq);
+        return;
+    }
+    fprintf(stderr, "%s%llu event%s %s", rc || caught ? "; " : "", fresh, fresh == 1 ? "" : "s", what);
+    if (again)
+        fprintf(stderr, ", %llu already stored", again);
     if (pending)
         fprintf(stderr, ", %llu more may or may not be", pending);
 }

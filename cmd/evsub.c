@@ -38,6 +38,8 @@ typedef struct {
     const char *url, *from, *format, *cursor;
     uint64_t count, ready_fd;
     int64_t timeout_ns, idle_ns;
+    const char *to, *speed;
+    evb_opt_list excludes;
     const char *group, *backoff;
     int64_t ack_wait_ns;
     uint64_t max_deliver, max_pending;
@@ -51,6 +53,11 @@ static const evb_opt ROWS[] = {
     {'u', "url", EVB_OPT_STRING, offsetof(options, url), NULL, "URL", "the hub's address (also EVBUS_URL)", NULL},
     {0, "from", EVB_OPT_STRING, offsetof(options, from), NULL, "POSITION",
      "begin at first, last, now, a SEQ, a TIME, or -N back", "first last now today yesterday 10m 1h 1d -10"},
+    {0, "to", EVB_OPT_STRING, offsetof(options, to), NULL, "POSITION",
+     "end behind a SEQ, or the last event of a TIME; wait for it if it is to come", "now today yesterday 10m 1h 1d"},
+    {'x', "exclude", EVB_OPT_LIST, offsetof(options, excludes), NULL, "PATTERN", "leave out these topics", NULL},
+    {0, "speed", EVB_OPT_STRING, offsetof(options, speed), NULL, "FACTOR",
+     "replay at the pace at which it happened (1), faster (10), slower (0.5), or at once (max)", "1 10 max"},
     {0, "last-per-topic", EVB_OPT_FLAG, offsetof(options, last_per_topic), NULL, NULL,
      "begin with each topic's last event", NULL},
     {'e', "end", EVB_OPT_FLAG, offsetof(options, until_head), NULL, NULL, "end at the head of when it started", NULL},
@@ -121,6 +128,9 @@ typedef struct session {
     int64_t kept_ns;       /* when the cursor was last written */
     int64_t idle_since_ns; /* start of the wait for the next event */
     bool new_event;        /* an event has come since that was set */
+    double speed;          /* of the replay; 0: at once */
+    int64_t begun_ns;      /* when the replay began, by our clock… */
+    int64_t first_ns;      /* …and by its events': 0 before the first */
     evb_error err;
 } session;
 
@@ -267,7 +277,10 @@ static void on_note(void *context, evb_note note, uint64_t value) {
         if (verbose)
             say("subscribed");
         return;
-    case EVB_NOTE_CAUGHT_UP: (void)(verbose && fprintf(stderr, "evsub: caught up at seq %llu\n", v)); return;
+    case EVB_NOTE_CAUGHT_UP:
+        s->speed = 0;
+        (void)(verbose && fprintf(stderr, "evsub: caught up at seq %llu\n", v));
+        return;
     case EVB_NOTE_DISCONNECTED:
         (void)(verbose && fprintf(stderr, "evsub: the hub is gone: waiting for it\n"));
         return;
@@ -324,7 +337,41 @@ static outcome write_full(session *s) {
     return cursor_due(s, s->cursor_path ? evb_clock_monotonic_ns() : 0) == 0 && keep_cursor(s) ? END_FAULT : GO_ON;
 }
 
+/* Writes what is printed and moves the cursor up to the event, which is not printed yet. */
+static int flush_before(session *s, const evb_event *event) {
+    bool ready = s->ready;
+    s->ready = false;
+    int rc = flush_out(s);
+    s->ready = ready;
+    if (rc == 0 && ready && event->seq > s->handed)
+        s->handed = event->seq;
+    return rc ? rc : keep_cursor(s);
+}
+
+/* Waits until the event is due in a replay at a pace. Nothing is asked of the hub meanwhile. */
+static outcome keep_pace(session *s, const evb_event *event) {
+    struct pollfd fds[2] = {{wake[0], POLLIN, 0}, {STDOUT_FILENO, 0, 0}};
+    int64_t now = evb_clock_monotonic_ns();
+    if (!s->first_ns) {
+        s->first_ns = event->time_ns;
+        s->begun_ns = now;
+    }
+    int64_t due = s->begun_ns + (int64_t)((double)(event->time_ns - s->first_ns) / s->speed);
+    if (now < due && flush_before(s, event))
+        return s->out_errno ? fault_of(s) : END_FAULT;
+    for (; now < due && !caught; now = evb_clock_monotonic_ns()) {
+        if (poll(fds, 2, evb_clock_poll_ms(due - now)) > 0 && fds[1].revents & (POLLERR | POLLHUP))
+            return END_READER;
+    }
+    return caught ? END_SIGNAL : GO_ON;
+}
+
 static outcome take_event(session *s, const evb_event *event) {
+    outcome paced = s->speed > 0 ? keep_pace(s, event) : GO_ON;
+    if (paced != GO_ON) {
+        s->ready = false; /* so that the cursor stays before it */
+        return paced;
+    }
     if (!print_event(s, event)) {
         s->ready = false; /* so that the cursor stays before it */
         evb_fail(&s->err, EVB_ENOMEM, "out of memory");
@@ -400,6 +447,8 @@ static const char *conflict(const options *o) {
         return "--ack-wait, --max-deliver, --backoff, --max-pending and --ordered go with -g NAME";
     if (o->ack_wait_ns == 0 || o->max_deliver == 0 || o->max_pending == 0)
         return "--ack-wait, --max-deliver and --max-pending are more than 0";
+    if (o->group && (o->to || o->excludes.count || o->speed))
+        return "-g goes neither with --to nor with -x nor with --speed";
     if (o->from && o->last_per_topic)
         return "--from and --last-per-topic do not go together";
     if (o->ready_fd != NONE &&
@@ -428,6 +477,39 @@ static int set_position(session *s) {
         return 0;
     int rc = evb_position_parse(s->opt.from, evb_clock_wall_ns(), &s->how.from, &s->how.value, &why);
     return rc ? evb_fail(&s->err, rc, "--from: %.400s", why.text) : 0;
+}
+
+static int set_end(session *s) {
+    evb_from form;
+    evb_error why;
+    uint64_t value;
+    s->how.excludes = s->opt.excludes.items;
+    s->how.exclude_count = s->opt.excludes.count;
+    if (!s->opt.to)
+        return 0;
+    int rc = evb_position_parse(s->opt.to, evb_clock_wall_ns(), &form, &value, &why);
+    if (rc)
+        return evb_fail(&s->err, rc, "--to: %.400s", why.text);
+    s->how.has_to = true;
+    if (form == EVB_FROM_SEQ && value)
+        s->how.to = value;
+    else if (form == EVB_FROM_TIME)
+        s->how.to_ns = (int64_t)value;
+    else if (form == EVB_FROM_NOW)
+        s->how.to_ns = evb_clock_wall_ns();
+    else
+        return evb_fail(&s->err, EVB_EINVAL, "--to %s: a seq of 1 or more, or a time", s->opt.to);
+    return 0;
+}
+
+static int set_speed(session *s) {
+    char *end;
+    if (!s->opt.speed || strcmp(s->opt.speed, "max") == 0)
+        return 0;
+    s->speed = strtod(s->opt.speed, &end);
+    if (end == s->opt.speed || *end || !(s->speed >= 1e-6 && s->speed <= 1e9))
+        return evb_fail(&s->err, EVB_EINVAL, "--speed %s: a factor above 0, as 1, 10 or 0.5, or max", s->opt.speed);
+    return 0;
 }
 
 /* Reads --backoff: durations with commas between them. */
@@ -506,7 +588,8 @@ static int parse(session *s, int argc, char **argv, bool *asked) {
         return evb_fail(&s->err, EVB_EINVAL, "%s", wrong);
     s->how.patterns = (const char *const *)(argv + first);
     s->how.pattern_count = (size_t)(argc - first);
-    if ((rc = set_form(s)) || (rc = set_position(s)) || (rc = set_group(s)))
+    if ((rc = set_form(s)) || (rc = set_position(s)) || (rc = set_group(s)) || (rc = set_end(s)) ||
+        (rc = set_speed(s)))
         return rc;
     return set_cursor(s);
 }

@@ -66,7 +66,7 @@ typedef struct {
     size_t size;
     const evb_header *headers;
     size_t header_count;
-    const char *id; /* the publisher's own id, or NULL */
+    const char *id; /* the publisher's own, or NULL; no second event is stored with one that is known on the topic */
     size_t id_size;
     bool live; /* never stored; seq is 0 then, and version counts the topic's live events */
     /* what the hub adds; ignored when publishing */
@@ -127,6 +127,9 @@ typedef void evb_stored_fn(void *context, uint64_t seq, uint64_t version, uint64
 
 typedef struct {
     evb_stored_fn *stored; /* called from evb_bus_wait, evb_pub_add and evb_pub_drain; may be NULL */
+    /* In place of stored, for an event whose id was stored before: count is 1, seq and version (0 where the publisher is
+     * not atomic, or it is gone) are those of the one stored. NULL: stored is called. */
+    evb_stored_fn *again;
     void *context;
     bool live; /* deliver to who listens now; do not store */
     bool
@@ -155,11 +158,13 @@ EVB_API int evb_pub_send(evb_pub *pub, evb_error *err);
  * timeout ends with EVB_ENOHUB or EVB_ETIMEDOUT; EVB_ESTORE, EVB_EPERM, EVB_EVERSION as the hub says. */
 EVB_API int evb_pub_drain(evb_pub *pub, evb_error *err);
 
-/* How many events were added and not yet acknowledged; how many the hub acknowledged as stored (or sent on, live). */
+/* How many events were added and not yet acknowledged; how many the hub acknowledged as stored, now or before under
+ * their id (or sent on, live). */
 EVB_API uint64_t evb_pub_pending(const evb_pub *pub);
 EVB_API uint64_t evb_pub_stored(const evb_pub *pub);
 
-/* Publishes one event and blocks until it is stored; *seq (may be NULL) is its place. Errors as evb_pub_drain. */
+/* Publishes one event and blocks until it is stored; *seq (may be NULL) is its place, or that of the one stored before
+ * under its id. Errors as evb_pub_drain. */
 EVB_API int evb_publish(evb_bus *bus, const evb_event *event, uint64_t *seq, evb_error *err);
 
 /* ---- subscribing ---- */
@@ -192,7 +197,12 @@ typedef struct {
     evb_from from;
     uint64_t value;  /* a seq, a time or a count, as from says */
     bool until_head; /* end at the head that stands when it starts */
-    bool allow_gap;  /* go on where retention has removed events, instead of EVB_EGONE */
+    bool has_to;     /* end behind the last event that is not beyond `to`; live until then if it is not stored yet */
+    uint64_t to;     /* a seq, inclusive; 0: none */
+    int64_t to_ns;   /* where to is 0: a time; events stored then or before */
+    const char *const *excludes; /* NUL-terminated patterns: what matches one is left out; not in a group */
+    size_t exclude_count;
+    bool allow_gap; /* go on where retention has removed events, instead of EVB_EGONE */
     /* NULL: read for oneself. In a group the patterns are the group's (none: those that it has), from is where a new one
      * begins, until_head ends when all up to the head is acknowledged, by whichever member. */
     const evb_group_options *group;

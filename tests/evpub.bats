@@ -550,3 +550,100 @@ start_() {
     assert_equal "$(sort -u said)" 'evpub: order.1: expected version 0, is 1'
     assert_equal "$(evsub -e --from first order.1 | wc -l)" 1
 }
+
+@test "--id: stored once on its topic, within a hub and over its end" {
+    start_hub
+    run -0 --separate-stderr evpub -p -v --id A t one
+    assert_output 1
+    assert_equal "$stderr" 'evpub: t: 1 event stored'
+    run -0 --separate-stderr evpub -p -v --id A t two
+    assert_output 1
+    assert_equal "$stderr" 'evpub: t: already stored as seq 1'
+    run -0 evpub -p --id A other three
+    assert_output 2
+    run -0 evpub -p --id A -s t </dev/null
+    assert_output 1
+    kill_hub
+    start_hub
+    run -0 evpub -p --id A t four
+    assert_output 1
+    stop_hub
+    start_hub
+    run -0 evpub -p --id A t five
+    assert_output 1
+    stop_hub
+    rm "$JOURNAL/catalog.mdb"
+    start_hub
+    run -0 evpub -p --id A t six
+    assert_output 1
+    run -0 evsub -J --from first -e t
+    assert_output --partial '"id":"A"'
+    assert_equal "${#lines[@]}" 1
+}
+
+@test "-J: lines with ids that are known, between others and in one batch" {
+    start_hub
+    evpub --id B t old
+    run -0 --separate-stderr evpub -J -p -v <<'END'
+{"topic":"t","payload":"x","id":"A"}
+{"topic":"t","payload":"y","id":"B"}
+{"topic":"t","payload":"z"}
+{"topic":"t","payload":"x","id":"A"}
+{"topic":"u","payload":"x","id":"A"}
+END
+    assert_equal "${lines[*]}" '2 1 3 2 4'
+    assert_equal "$stderr" 'evpub: 3 events stored, 2 already stored'
+    run -0 evsub --from first -e t
+    assert_equal "${lines[*]}" 'old x z'
+}
+
+@test "--id with --expect: the same command again is no conflict" {
+    start_hub
+    run -0 evpub --expect 0 --print-version --id A t one
+    assert_output 1
+    run -0 evpub --expect 0 --print-version --id A t one
+    assert_output 1
+    run -1 evpub --expect 0 --id B t two
+    assert_output 'evpub: t: expected version 0, is 1'
+}
+
+@test "--id-max and --id-window: when an id is forgotten" {
+    start_hub --id-max 2
+    evpub --id A t one
+    evpub --id B t two
+    run -0 evpub -p --id A t three
+    assert_output 1
+    evpub --id C t four
+    run -0 evpub -p --id A t five
+    assert_output 4
+    stop_hub
+    start_hub --id-window 0
+    run -0 evpub -p --id A t six
+    assert_output 5
+    stop_hub
+    start_hub --id-max 0
+    run -0 evpub -p --id A t seven
+    assert_output 6
+}
+
+@test "two publishers race with one id: one event is stored" {
+    local i
+    start_hub
+    for i in {1..20}; do
+        evpub -p --id "$i" race a >>a.out 3>&- &
+        evpub -p --id "$i" race b >>b.out 3>&-
+        wait $!
+    done
+    assert_equal "$(cat a.out)" "$(cat b.out)"
+    run -0 evsub --from first -e race
+    assert_equal "${#lines[@]}" 20
+}
+
+@test "--id: what it does not go with" {
+    run -64 evpub --id A t
+    assert_output --partial '--id names one event'
+    run -64 evpub --id A -J
+    run -64 evpub --id A --live t x
+    start_hub
+    run -65 evpub --id "$(printf 'x%.0s' {1..96})" t x
+}

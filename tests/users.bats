@@ -267,6 +267,52 @@ replay() { # ARG…
     assert_output one
 }
 
+@test "mosquitto 952: the group is there before anything is published" {
+    start_hub
+    evsub -g mine --from now -n 0 topic
+    evpub topic one
+    run -0 timeout 20 evsub -g mine -e
+    assert_output one
+}
+
+@test "natscli 543: a count holds with every output form, in a group too" {
+    start_hub
+    seq 12 | evpub topic
+    local form
+    evsub -g g --from first -n 0 topic
+    for form in -t -0 -r -J '-F %p\n'; do
+        # shellcheck disable=SC2086 # an option and its argument
+        timeout 20 evsub -g g -n 2 $form >/dev/null
+    done
+    run -0 timeout 20 evsub -g g -e
+    assert_output $'11\n12'
+}
+
+@test "redis 5212: the work of a dead member goes to another at once, that of a hanging one after --ack-wait" {
+    start_hub
+    evsub -g g -n 0 --ack-wait 1h topic
+    mkfifo full
+    start bash -c 'exec evsub -g g >full' # nobody reads far: what it has in hand stays there
+    exec 7<full
+    seq -f '%0100.0f' 3000 | evpub topic
+    local first
+    read -r -u 7 first
+    kill -KILL "$PID"
+    wait_for_exit "$PID" || true
+    timeout 20 evsub -g g -e >rest
+    { echo "$first"; cat <&7; cat rest; } | grep -oE '[0-9]{100}' | sort -u | cmp - <(seq -f '%0100.0f' 3000)
+}
+
+@test "laravel 8627: events that belong together are stored all or none" {
+    start_hub
+    run -65 evpub --atomic order.1 < <(echo paid; head -c 2000000 /dev/zero | tr '\0' x)
+    run -0 evsub --from first -e
+    assert_output ''
+    printf 'paid\nsent\n' | evpub --atomic order.1
+    run -0 evsub --from first -e
+    assert_output $'paid\nsent'
+}
+
 @test "mosquitto 1899, 2187: a hub that is there and does not answer: 75 after --timeout" {
     start_hub
     kill -STOP "$HUB_PID"

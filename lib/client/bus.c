@@ -174,10 +174,12 @@ static bool read_head(const evb_message *head, uint64_t *id, evb_reply *reply, c
     reply->code = code_of(word, size);
     if (!evb_mp_str(&mp, &why, &size))
         return false;
+    reply->results = mp; /* what stands behind the text */
     size = size < text_size ? size : text_size - 1;
     memcpy(text, why, size);
     text[size] = 0;
     reply->text = text;
+    reply->results = mp;
     return true;
 }
 

@@ -19,11 +19,12 @@ typedef struct {
 evb_frame *evb_frame_new(void);
 void evb_frame_release(evb_frame *self);
 
-/* What the hub answered: code is 0 and results stand behind op and id, with the body's bytes; or an evb_err and why. */
+/* What the hub answered: code is 0 and results stand behind op and id, with the body's bytes; or an evb_err and why, and
+ * results stand behind the text. */
 typedef struct {
     int code;
     const char *text;
-    evb_mp results;
+    evb_mp results;    /* of an error, what follows its text */
     evb_message *body; /* the taker may keep it: it then zeroes this */
 } evb_reply;
 

@@ -87,7 +87,9 @@ static void looked_back(void *context, evb_call *call, const evb_reply *reply) {
     evb_sub *self = context;
     evb_record rec;
     (void)call;
-    if (reply->code == EVB_EGONE) { /* since the head was asked for: all that is left is newer */
+    if (reply->code == EVB_EGONE && self->tops.count) { /* of that topic nothing older is left */
+        look_back(self);
+    } else if (reply->code == EVB_EGONE) {
         evb_sub_ask_status(self, from_first);
     } else if (reply->code) {
         evb_sub_fail(self, reply->code, reply->text);
@@ -111,9 +113,10 @@ static void looked_back(void *context, evb_call *call, const evb_reply *reply) {
 /* Fetches the batch that holds seq. */
 static void fetch_one(evb_sub *self, uint64_t seq, evb_done_fn *done) {
     msgpack_packer packer;
-    evb_call *call = evb_call_new(self->bus, "fetch", 4, &packer, done, self);
+    evb_call *call = evb_call_new(self->bus, "fetch", 5, &packer, done, self);
     if (!call || msgpack_pack_uint64(&packer, seq) || msgpack_pack_uint64(&packer, seq) ||
-        msgpack_pack_uint64(&packer, 1) || msgpack_pack_array(&packer, 0))
+        msgpack_pack_uint64(&packer, 1) || msgpack_pack_array(&packer, 0) ||
+        msgpack_pack_uint64(&packer, EVB_FETCH_LENIENT))
         out_of_memory(self);
     else
         evb_call_send(self->bus, call);
@@ -213,6 +216,8 @@ static bool take_topics(evb_sub *self, evb_mp mp, uint32_t count) {
         while (fields-- > 3)
             if (!evb_mp_skip(&mp))
                 return false;
+        if (self->excludes && evb_patterns_match(self->excludes, topic, size))
+            continue;
         if (!take_last(self, last))
             return false;
     }
@@ -297,7 +302,7 @@ static void count_back(evb_sub *self, uint64_t want) {
     self->want = want;
     if (!want)
         evb_sub_start(self, self->head);
-    else if (evb_patterns_all(self->patterns))
+    else if (evb_patterns_all(self->patterns) && !self->excludes)
         evb_sub_start(self, self->head - (want < kept ? want : kept));
     else
         ask_topics(self);
@@ -334,6 +339,7 @@ static void got_status(void *context, evb_call *call, const evb_reply *reply) {
     } else if (evb_sub_told(self, status.head)) {
         self->hub_first = status.first;
         self->head = status.head;
+        self->hub_time_ns = status.time_ns;
         self->then(self);
     }
 }
@@ -348,10 +354,48 @@ void evb_sub_ask_status(evb_sub *self, void (*then)(evb_sub *self)) {
         out_of_memory(self);
 }
 
-void evb_sub_locate(evb_sub *self) {
-    evb_sub_set(self, SUB_LOCATE);
+/* ---- the end ---- */
+
+static void locate_start(evb_sub *self) {
     if (self->options.from == EVB_FROM_NOW && !self->options.until_head)
         evb_sub_start(self, 0);
     else
         evb_sub_ask_status(self, from_status);
+}
+
+static void sought_end(void *context, evb_call *call, const evb_reply *reply) {
+    evb_sub *self = context;
+    evb_mp mp = reply->results;
+    uint64_t seq;
+    (void)call;
+    if (reply->code) {
+        evb_sub_fail(self, reply->code, reply->text);
+    } else if (!evb_mp_uint(&mp, &seq) || !seq) {
+        nonsense(self);
+    } else {
+        self->to = seq - 1;
+        locate_start(self);
+    }
+}
+
+/* An end in the past is a seq that can be asked for; one to come is seen when it comes. */
+static void locate_end(evb_sub *self) {
+    msgpack_packer packer;
+    if (self->options.to_ns >= self->hub_time_ns) {
+        locate_start(self);
+        return;
+    }
+    evb_call *call = evb_call_new(self->bus, "seek", 1, &packer, sought_end, self);
+    if (!call || msgpack_pack_uint64(&packer, (uint64_t)self->options.to_ns + 1))
+        out_of_memory(self);
+    else
+        evb_call_send(self->bus, call);
+}
+
+void evb_sub_locate(evb_sub *self) {
+    evb_sub_set(self, SUB_LOCATE);
+    if (self->options.has_to && !self->options.to)
+        evb_sub_ask_status(self, locate_end);
+    else
+        locate_start(self);
 }

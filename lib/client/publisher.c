@@ -73,27 +73,93 @@ static uint64_t count_events(const evb_buf *frame, size_t *at, uint64_t number, 
     return events;
 }
 
+static void report(evb_pub *self, uint64_t seq, uint64_t version, uint64_t count) {
+    if (count && self->options.stored)
+        self->options.stored(self->options.context, seq, version, count);
+}
+
+static void report_again(evb_pub *self, uint64_t seq, uint64_t version) {
+    evb_stored_fn *fn = self->options.again ? self->options.again : self->options.stored;
+    if (fn)
+        fn(self->options.context, seq, version, 1);
+}
+
+/* One run of the answer: batches that were stored, or one batch of which some events were stored before. */
+typedef struct {
+    uint64_t number, batches, seq, version, events;
+    uint64_t stands; /* the version that the topic stands at with the last of them; 0: not known */
+} run;
+
+/* Reads the next of a batch's events that were stored before: its index, not below `least`, and its place. */
+static bool read_again(evb_mp *mp, uint64_t least, uint64_t events, uint64_t *index, uint64_t *seq,
+                       uint64_t *version) {
+    uint32_t fields;
+    *version = 0;
+    if (!evb_mp_array(mp, &fields) || fields < 2 || !evb_mp_uint(mp, index) || !evb_mp_uint(mp, seq) ||
+        *index < least || *index >= events || (fields > 2 && !evb_mp_uint(mp, version)))
+        return false;
+    while (fields-- > 3)
+        if (!evb_mp_skip(mp))
+            return false;
+    return true;
+}
+
+/* Reports a batch whose row goes on, at *mp, with the events that were stored before. */
+static bool take_again(evb_pub *self, evb_mp *mp, run *r) {
+    uint32_t count;
+    uint64_t at = 0, index, seq, version, fresh = 0;
+    if (r->batches != 1 || !evb_mp_array(mp, &count))
+        return false;
+    while (count--) {
+        if (!read_again(mp, at, r->events, &index, &seq, &version))
+            return false;
+        report(self, r->seq + fresh, r->version ? r->version + fresh : 0, index - at);
+        report_again(self, seq, version);
+        fresh += index - at;
+        at = index + 1;
+        r->stands = version > r->stands ? version : r->stands;
+    }
+    report(self, r->seq + fresh, r->version ? r->version + fresh : 0, r->events - at);
+    fresh += r->events - at;
+    r->stands = fresh && r->version ? r->version + fresh - 1 : r->stands;
+    return true;
+}
+
+/* Reads a run, whose batches begin at *at of the frame, and reports it. */
+static bool take_run(evb_pub *self, const evb_buf *frame, size_t *at, evb_mp *mp, run *r) {
+    uint32_t fields;
+    *r = (run){0};
+    if (!evb_mp_array(mp, &fields) || fields < 3 || !evb_mp_uint(mp, &r->number) || !evb_mp_uint(mp, &r->batches) ||
+        !evb_mp_uint(mp, &r->seq) || !(r->events = count_events(frame, at, r->number, r->batches)))
+        return false;
+    fields -= 3;
+    if (self->options.atomic && !fields)
+        return false;
+    if (fields && fields-- && !evb_mp_uint(mp, &r->version) && (self->options.atomic || !evb_mp_nil(mp)))
+        return false;
+    bool again = fields && !evb_mp_nil(mp);
+    if (again && !take_again(self, mp, r))
+        return false;
+    if (!again) {
+        report(self, r->seq, r->version, r->events);
+        r->stands = r->version ? r->version + r->events - 1 : 0;
+    }
+    while (fields-- > 1)
+        if (!evb_mp_skip(mp))
+            return false;
+    return true;
+}
+
 /* Reads the answer's runs, which must cover all that the frame holds, and reports them. */
-static bool take_runs(evb_pub *self, const evb_buf *frame, evb_mp mp, uint64_t *last) {
-    uint32_t runs, fields;
-    uint64_t number, batches, seq, version = 0;
+static bool take_runs(evb_pub *self, const evb_buf *frame, evb_mp mp, run *last) {
+    uint32_t runs;
     size_t at = 0;
     if (!evb_mp_array(&mp, &runs))
         return false;
     while (runs--) {
-        if (!evb_mp_array(&mp, &fields) || fields < 3 || !evb_mp_uint(&mp, &number) || !evb_mp_uint(&mp, &batches) ||
-            !evb_mp_uint(&mp, &seq) || (self->options.atomic && (fields-- < 4 || !evb_mp_uint(&mp, &version))))
+        if (!take_run(self, frame, &at, &mp, last))
             return false;
-        while (fields-- > 3)
-            if (!evb_mp_skip(&mp))
-                return false;
-        uint64_t events = count_events(frame, &at, number, batches);
-        if (!events)
-            return false;
-        *last = number + batches - 1;
-        self->stored += events;
-        if (self->options.stored)
-            self->options.stored(self->options.context, seq, version, events);
+        self->stored += last->events;
     }
     return at == frame->size;
 }
@@ -105,7 +171,7 @@ static bool eager(const evb_pub *self) { return self->flying < (self->options.at
 
 static void published(void *context, evb_call *call, const evb_reply *reply) {
     evb_pub *self = context;
-    uint64_t last = 0, before = self->stored;
+    run last = {0};
     self->flying--;
     self->flying_bytes -= call->frame->buf.size;
     if (self->failed.code)
@@ -115,8 +181,9 @@ static void published(void *context, evb_call *call, const evb_reply *reply) {
     else if (!take_runs(self, &call->frame->buf, reply->results, &last))
         evb_fail(&self->failed, EVB_ENOHUB, "the hub's answer does not speak evbus-protocol(7)");
     else {
-        self->acked = last;
-        self->options.expected += self->options.expects ? self->stored - before : 0;
+        self->acked = last.number + last.batches - 1;
+        if (self->options.expects && last.stands)
+            self->options.expected = last.stands;
     }
     if (!self->failed.code && self->wanted && eager(self))
         send_open(self);

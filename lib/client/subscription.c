@@ -43,6 +43,11 @@ void evb_sub_fail(evb_sub *self, int code, const char *text) {
     evb_sub_set(self, SUB_FAILED);
 }
 
+bool evb_sub_wants(const evb_sub *self, const char *topic, size_t size) {
+    return evb_patterns_match(self->patterns, topic, size) &&
+           !(self->excludes && evb_patterns_match(self->excludes, topic, size));
+}
+
 static void another_journal(evb_sub *self, uint64_t head) {
     char text[200];
     snprintf(text, sizeof text, "the hub has another journal now: its head is %" PRIu64 ", and was %" PRIu64, head,
@@ -62,22 +67,37 @@ bool evb_sub_told(evb_sub *self, uint64_t head) {
 
 static void fetch_more(evb_sub *self);
 
+/* The journal begins behind what was asked for, whatever is left of it otherwise. */
 static void skip_gap(evb_sub *self) {
     if (self->hub_first <= self->fetch_next) {
         evb_sub_fail(self, EVB_EGONE, "the hub says that it has what it says is gone");
         return;
     }
-    say(self, EVB_NOTE_GAP, self->hub_first - self->fetch_next);
+    if (self->told_gone < self->hub_first)
+        say(self, EVB_NOTE_GAP, self->hub_first - self->fetch_next);
     self->fetch_next = self->hub_first;
     fetch_more(self);
 }
 
-/* Retention has removed what was asked for: go on from what is left, if that was wanted. */
-static void skip_gone(evb_sub *self, const char *text) {
-    if (self->options.allow_gap || self->options.from == EVB_FROM_FIRST)
+/* Whether what is gone is passed over: positions that stand for what is left have nothing to miss. */
+static bool is_lenient(const evb_sub *self) {
+    evb_from from = self->options.from;
+    return self->fetch_next < self->told_gone || (from != EVB_FROM_NOW && from != EVB_FROM_SEQ);
+}
+
+/* Some of what was asked for is gone: go on with what is left, if that was wanted. Said once for all up to `first`. */
+static void skip_gone(evb_sub *self, const evb_reply *reply) {
+    evb_mp mp = reply->results;
+    uint64_t first;
+    if (!self->options.allow_gap && !is_lenient(self)) {
+        evb_sub_fail(self, EVB_EGONE, reply->text);
+    } else if (is_lenient(self) || !evb_mp_uint(&mp, &first) || first <= self->fetch_next) {
         evb_sub_ask_status(self, skip_gap);
-    else
-        evb_sub_fail(self, EVB_EGONE, text);
+    } else {
+        say(self, EVB_NOTE_GAP, first - self->fetch_next);
+        self->told_gone = first;
+        fetch_more(self);
+    }
 }
 
 static void take_piece(evb_sub *self, const evb_reply *reply, uint64_t next) {
@@ -104,7 +124,7 @@ static void fetched(void *context, evb_call *call, const evb_reply *reply) {
     (void)call;
     self->fetching = false;
     if (reply->code == EVB_EGONE) {
-        skip_gone(self, reply->text);
+        skip_gone(self, reply);
     } else if (reply->code) {
         evb_sub_fail(self, reply->code, reply->text);
     } else if (!read_fetched(self, reply->results, &next, &head) || !reply->body->handle) {
@@ -126,7 +146,7 @@ static void fetch_more(evb_sub *self) {
     msgpack_packer packer;
     if (self->fetching || self->fetched_all || self->ready.handle)
         return;
-    evb_call *call = evb_call_new(self->bus, "fetch", 4, &packer, fetched, self);
+    evb_call *call = evb_call_new(self->bus, "fetch", 5, &packer, fetched, self);
     size_t count = evb_patterns_count(self->patterns), size;
     int rc = !call || msgpack_pack_uint64(&packer, self->fetch_next) ||
              msgpack_pack_uint64(&packer, self->fetch_to) || msgpack_pack_uint64(&packer, EVB_FETCH_DEFAULT) ||
@@ -135,6 +155,7 @@ static void fetch_more(evb_sub *self) {
         const char *text = evb_patterns_get(self->patterns, i, &size);
         rc = evb_mp_pack_str(&packer, text, size);
     }
+    rc = rc || msgpack_pack_uint8(&packer, is_lenient(self));
     if (rc) {
         evb_sub_fail(self, EVB_ENOMEM, "subscription: out of memory");
         return;
@@ -216,11 +237,14 @@ void evb_sub_start(evb_sub *self, uint64_t done) {
         join(self);
         return;
     }
+    uint64_t end = self->options.until_head ? self->head : 0; /* 0: wherever the head is by then */
+    if (self->to <= self->head)
+        end = end && end < self->to ? end : self->to;
     evb_sub_set(self, SUB_REPLAY);
-    if (self->options.until_head && self->done >= self->head)
+    if (self->done >= self->to || (self->options.until_head && self->done >= end))
         self->fetched_all = true;
     else
-        evb_sub_fetch(self, self->done + 1, self->options.until_head ? self->head : 0);
+        evb_sub_fetch(self, self->done + 1, end);
 }
 
 /* The feed's connection is gone. */
@@ -343,6 +367,15 @@ static void count_live(evb_sub *self, const evb_record *rec) {
     m->next = rec->version + rec->count;
 }
 
+/* Ends the subscription if the record lies behind what is wanted. */
+static bool is_beyond(evb_sub *self, const evb_record *rec) {
+    bool to_time = self->options.has_to && !self->options.to;
+    if (rec->seq <= self->to && !(to_time && rec->time_ns > self->options.to_ns))
+        return false;
+    evb_sub_set(self, SUB_ENDED);
+    return true;
+}
+
 static void begin_batch(evb_sub *self, const evb_record *rec) {
     self->batch = *rec;
     self->cursor = rec->events;
@@ -413,7 +446,7 @@ static void repair(evb_sub *self, uint64_t before) {
 static void take_frame(evb_sub *self, const evb_record *rec) {
     uint64_t end = rec->seq + rec->count; /* of a beat: its seq, which is the head's + 1 */
     if (rec->flags & EVB_FLAG_LIVE) {
-        if (evb_patterns_match(self->patterns, rec->topic, rec->topic_size)) {
+        if (evb_sub_wants(self, rec->topic, rec->topic_size)) {
             count_live(self, rec);
             begin_batch(self, rec);
         }
@@ -421,15 +454,20 @@ static void take_frame(evb_sub *self, const evb_record *rec) {
     }
     if (end > self->most + 1)
         self->most = end - 1;
-    if (end <= self->done + 1)
+    if (end <= self->done + 1) {
+        if (end == self->done + 1)
+            is_beyond(self, rec); /* a beat's time may be behind the end */
         return;
+    }
     bool missing = rec->prev > self->done || rec->mark > self->done || self->doubt;
     if (missing && rec->seq > self->done + 1 && !self->frame_held) {
         repair(self, rec->seq);
         return;
     }
     self->doubt = false;
-    if (!is_hubs(rec) && evb_patterns_match(self->patterns, rec->topic, rec->topic_size))
+    if (is_beyond(self, rec))
+        return;
+    if (!is_hubs(rec) && evb_sub_wants(self, rec->topic, rec->topic_size))
         begin_batch(self, rec);
     else
         self->done = end - 1;
@@ -501,6 +539,10 @@ static bool next_record(evb_sub *self) {
             return true;
         }
         self->piece_at += rec.size;
+        if (!self->only && is_beyond(self, &rec))
+            return true;
+        if (!evb_sub_wants(self, rec.topic, rec.topic_size))
+            continue;
         if (self->only || rec.seq + rec.count > self->done + 1) {
             begin_batch(self, &rec);
             return true;
@@ -533,7 +575,7 @@ static bool end_of_fetch(evb_sub *self) {
         evb_sub_start(self, self->head);
         return true;
     case SUB_REPLAY:
-        if (self->options.until_head)
+        if (self->options.until_head || self->done >= self->to)
             evb_sub_set(self, SUB_ENDED);
         else
             join(self);
@@ -575,7 +617,8 @@ static bool next_of_batch(evb_sub *self, evb_event *event) {
         uint32_t index = self->index++;
         if (!live && (self->only ? seq != self->only : seq <= self->done))
             continue;
-        if (!live && !self->only && self->fetch_to && self->state != SUB_LIVE && seq > self->fetch_to)
+        if (!live && !self->only &&
+            (seq > self->to || (self->fetch_to && self->state != SUB_LIVE && seq > self->fetch_to)))
             continue;
         event->topic = b->topic;
         event->topic_size = b->topic_size;
@@ -600,6 +643,10 @@ static bool next_of_batch(evb_sub *self, evb_event *event) {
 
 /* Goes on to the next batch, or to the next state. False: nothing to go on with for now. */
 static bool advance(evb_sub *self) {
+    if (self->done >= self->to && (self->state == SUB_REPLAY || self->state == SUB_LIVE)) {
+        evb_sub_set(self, SUB_ENDED);
+        return true;
+    }
     if (self->piece.handle) {
         if (!next_record(self))
             next_piece(self);
@@ -671,6 +718,10 @@ int evb_sub_leave(evb_sub *self, evb_error *err) {
 static const char *conflict(const evb_sub_options *options) {
     if (options->group && options->from == EVB_FROM_LAST_PER_TOPIC)
         return "a group reads on from one place: not from each topic's last event";
+    if (options->has_to && options->from == EVB_FROM_LAST_PER_TOPIC)
+        return "each topic's last event is that of now: it goes with no end";
+    if (options->group && (options->has_to || options->exclude_count))
+        return "a group has no end, and leaves out no topics";
     return NULL;
 }
 
@@ -686,6 +737,8 @@ evb_sub *evb_sub_new(evb_bus *bus, const evb_sub_options *options, evb_note_fn *
     self->options = *options;
     self->options.patterns = NULL; /* copied */
     self->options.group = NULL;
+    self->options.excludes = NULL;
+    self->to = options->has_to && options->to ? options->to : UINT64_MAX;
     self->note = note;
     self->note_context = context;
     self->driven = (evb_driven){NULL, step, deadline, ready, self};
@@ -693,9 +746,12 @@ evb_sub *evb_sub_new(evb_bus *bus, const evb_sub_options *options, evb_note_fn *
     self->patterns = evb_patterns_new(options->patterns, options->pattern_count, &why);
     self->live = evb_table_new();
     self->feed = evb_channel_new(bus->link, EVB_CHANNEL_FEED);
+    if (self->patterns && options->exclude_count)
+        self->excludes = evb_patterns_new(options->excludes, options->exclude_count, &why);
     if (self->patterns && options->group)
         self->group = evb_membership_new(self, options->group, self->patterns, &why);
-    if (!self->patterns || !self->live || !self->feed || (options->group && !self->group)) {
+    if (!self->patterns || !self->live || !self->feed || (options->group && !self->group) ||
+        (options->exclude_count && !self->excludes)) {
         evb_fail(err, why.code, "%s", why.text);
         evb_sub_destroy(&self);
         return NULL;
@@ -719,6 +775,7 @@ void evb_sub_destroy(evb_sub **self) {
     evb_channel_destroy(&s->feed);
     evb_table_destroy(&s->live, free);
     evb_patterns_destroy(&s->patterns);
+    evb_patterns_destroy(&s->excludes);
     free(s->tops.seqs);
     free(s);
     *self = NULL;

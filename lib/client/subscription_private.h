@@ -33,7 +33,8 @@ struct evb_sub {
     evb_driven driven;
     evb_sub_options options;
     evb_patterns *patterns;
-    evb_membership *group; /* or NULL */
+    evb_patterns *excludes; /* or NULL */
+    evb_membership *group;  /* or NULL */
     evb_note_fn *note;
     void *note_context;
     sub_state state;
@@ -43,6 +44,8 @@ struct evb_sub {
     uint64_t head; /* of the hub, as last told: where until_head ends, where a repair ends */
     uint64_t most; /* the highest head ever told: a lower one is another journal's */
     uint64_t hub_first;
+    int64_t hub_time_ns;
+    uint64_t to; /* the last seq that is wanted; UINT64_MAX: no end is known yet */
 
     void (*then)(evb_sub *self); /* once the hub's status is there */
 
@@ -57,6 +60,7 @@ struct evb_sub {
 
     /* fetching */
     uint64_t fetch_next, fetch_to;   /* what is asked for next; fetch_to 0: the head */
+    uint64_t told_gone;              /* all that is gone below this was said */
     bool fetching;                   /* an answer is owed */
     bool fetched_all;                /* no more is to be asked for */
     evb_message piece, ready;        /* records: being read, and waiting behind it */
@@ -89,6 +93,9 @@ struct evb_sub {
 
 /* The one place where the state changes. */
 void evb_sub_set(evb_sub *self, sub_state state);
+
+/* Whether events of this topic are wanted. */
+bool evb_sub_wants(const evb_sub *self, const char *topic, size_t size);
 
 /* Ends the subscription with an error. */
 void evb_sub_fail(evb_sub *self, int code, const char *text);

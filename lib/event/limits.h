@@ -17,6 +17,7 @@ enum {
     EVB_PAYLOAD_ASK = 64 * 1024,          /* a larger one makes the publisher ask for the hub's limit first */
     EVB_FETCH_DEFAULT = 512 * 1024,       /* bytes of records in one reply */
     EVB_FETCH_MOST = 1024 * 1024,
+    EVB_FETCH_LENIENT = 1, /* flag of a fetch: what is left is good enough */
     EVB_GROUP_NAME_MAX = 128,
     EVB_BACKOFF_MAX = 16,        /* waits between a group's deliveries */
     EVB_REASON_MAX = 400,        /* bytes of why an event failed */

@@ -67,6 +67,7 @@ static const char *parse_batch(uint8_t *b, size_t size, evb_record *out) {
     if (b[B_PRODUCER + 1] != EVB_PRODUCER_SIZE)
         return "its producer's id is not of 16 bytes";
     out->batch = b;
+    out->ids = 0;
     out->flags = b[B_FLAGS];
     out->seq = evb_get64(b + B_SEQ + 1);
     out->prev = evb_get64(b + B_PREV + 1);
@@ -162,7 +163,8 @@ bool evb_record_next(evb_mp *cursor, evb_event *event, evb_header *room) {
     return read_long_event(cursor, event, room);
 }
 
-const char *evb_record_check_events(const evb_record *rec, size_t max_payload) {
+const char *evb_record_check_events(const evb_record *rec, size_t max_payload, uint32_t *ids) {
+    uint32_t named = 0;
     evb_mp cursor = rec->events;
     evb_header room[EVB_HEADER_ROOM];
     evb_event event;
@@ -173,7 +175,10 @@ const char *evb_record_check_events(const evb_record *rec, size_t max_payload) {
             return "an event has too many headers";
         if (event.size > max_payload)
             return "a payload is over the hub's limit (evbusd --max-payload)";
+        named += event.id != NULL;
     }
+    if (ids)
+        *ids = named;
     if (!rec->count)
         return "it has no events";
     return cursor.at == cursor.end ? NULL : "bytes follow its last event";
@@ -189,6 +194,11 @@ static uint64_t checksum(const uint8_t *record, size_t size) {
 
 bool evb_record_intact(const uint8_t *record, size_t size) {
     return evb_get64(record + H_CHECKSUM) == checksum(record, size);
+}
+
+bool evb_record_compacted(const evb_record *rec) {
+    return !rec->count && rec->topic_size == sizeof EVB_TOPIC_COMPACTED - 1 &&
+           memcmp(rec->topic, EVB_TOPIC_COMPACTED, rec->topic_size) == 0;
 }
 
 void evb_record_stamp(evb_record *rec, uint64_t seq, uint64_t prev, uint64_t version, int64_t time_ns) {
@@ -297,6 +307,14 @@ static bool add_long_event(evb_buf *out, const evb_event *event) {
     return rc == 0;
 }
 
+/* Sets how many events and bytes the record that begins at `start` of *out, and is its last, has. */
+static void set_extent(evb_buf *out, size_t start, uint32_t count) {
+    uint8_t *record = out->data + start;
+    evb_put32(record + H_COUNT, count);
+    evb_put32(record + H_BODY_SIZE, (uint32_t)(out->size - start - EVB_RECORD_HEADER));
+    evb_put32(record + EVB_RECORD_HEADER + record[H_TOPIC_SIZE] + 1 + B_EVENTS + 1, count);
+}
+
 bool evb_record_add(evb_buf *out, size_t start, const evb_event *event) {
     size_t before = out->size;
     bool plain = !event->header_count && !event->id;
@@ -304,11 +322,7 @@ bool evb_record_add(evb_buf *out, size_t start, const evb_event *event) {
         out->size = before;
         return false;
     }
-    uint8_t *record = out->data + start;
-    uint32_t count = evb_get32(record + H_COUNT) + 1;
-    evb_put32(record + H_COUNT, count);
-    evb_put32(record + H_BODY_SIZE, (uint32_t)(out->size - start - EVB_RECORD_HEADER));
-    evb_put32(record + EVB_RECORD_HEADER + record[H_TOPIC_SIZE] + 1 + B_EVENTS + 1, count);
+    set_extent(out, start, evb_get32(out->data + start + H_COUNT) + 1);
     return true;
 }
 
@@ -330,15 +344,30 @@ bool evb_record_slice(evb_buf *out, const evb_record *rec, uint32_t skip, uint32
         out->size = start;
         return false;
     }
-    uint8_t *record = out->data + start;
-    evb_put32(record + H_COUNT, count);
-    evb_put32(record + H_BODY_SIZE, (uint32_t)(out->size - start - EVB_RECORD_HEADER));
-    evb_put32(record + EVB_RECORD_HEADER + rec->topic_size + 1 + B_EVENTS + 1, count);
-    if (evb_record_parse(record, out->size - start, &slice))
+    set_extent(out, start, count);
+    if (evb_record_parse(out->data + start, out->size - start, &slice))
         return false;
     evb_record_stamp(&slice, rec->seq + skip, skip ? rec->seq + skip - 1 : rec->prev, rec->version + skip,
                      rec->time_ns);
     evb_record_seal(&slice);
+    return true;
+}
+
+bool evb_record_without(evb_buf *out, const evb_record *rec, const uint32_t *gone, size_t count) {
+    size_t start = out->size, next = 0;
+    evb_mp at = rec->events;
+    if (!evb_record_begin(out, rec->topic, rec->topic_size, rec->flags, rec->producer, rec->producer_seq))
+        return false;
+    for (uint32_t i = 0; i < rec->count; i++) {
+        const uint8_t *event = at.at;
+        bool keep = next == count || gone[next] != i;
+        next += !keep;
+        if (!evb_mp_skip(&at) || (keep && !evb_buf_add(out, event, (size_t)(at.at - event)))) {
+            out->size = start;
+            return false;
+        }
+    }
+    set_extent(out, start, rec->count - (uint32_t)count);
     return true;
 }
 

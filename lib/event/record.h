@@ -40,6 +40,9 @@
 #include "event/limits.h"
 #include "event/mp.h"
 
+/* Of a record without events that begins a segment: seqs may be missing in it, which were purged or have expired. */
+#define EVB_TOPIC_COMPACTED "$hub.compacted"
+
 enum {
     EVB_RECORD_HEADER = 40,
     EVB_BATCH_HEADER = 80,
@@ -57,6 +60,7 @@ typedef struct {
     size_t topic_size;
     uint8_t *batch;
     uint32_t count;
+    uint32_t ids; /* events with an id of their own, for who has counted them; parse says 0 */
     uint8_t flags;
     uint64_t seq, prev, version, mark, producer_seq;
     int64_t time_ns;
@@ -75,11 +79,15 @@ const char *evb_record_parse(uint8_t *data, size_t size, evb_record *out);
 /* The same for a feed frame, which has no record header. */
 const char *evb_frame_parse(uint8_t *data, size_t size, evb_record *out);
 
-/* Checks each event's form and their count: NULL or what is wrong. max_payload in bytes. */
-const char *evb_record_check_events(const evb_record *rec, size_t max_payload);
+/* Checks each event's form and their count: NULL or what is wrong. max_payload in bytes. *ids (may be NULL): how many
+ * of them have an id of their own. */
+const char *evb_record_check_events(const evb_record *rec, size_t max_payload, uint32_t *ids);
 
 /* Whether the checksum holds. */
 bool evb_record_intact(const uint8_t *record, size_t size);
+
+/* Whether it is a record of EVB_TOPIC_COMPACTED. */
+bool evb_record_compacted(const evb_record *rec);
 
 /* Fills in the hub's fields of a record, and of *rec itself, all but the checksum. */
 void evb_record_stamp(evb_record *rec, uint64_t seq, uint64_t prev, uint64_t version, int64_t time_ns);
@@ -113,6 +121,10 @@ bool evb_record_add(evb_buf *out, size_t start, const evb_event *event);
 /* Appends a record of `count` of rec's events, the first `skip` left out: stamped as they are, and sealed. All of rec is
  * copied as it is. False when memory is short, or an event of it is malformed. */
 bool evb_record_slice(evb_buf *out, const evb_record *rec, uint32_t skip, uint32_t count);
+
+/* Appends a record of rec's events but for those at the `count` indexes in gone, which ascend; not stamped.
+ * False when memory is short, or an event of it is malformed. */
+bool evb_record_without(evb_buf *out, const evb_record *rec, const uint32_t *gone, size_t count);
 
 /* Appends a feed frame without events: what the hub says of its head (a beat). seq: head + 1. */
 bool evb_frame_beat(evb_buf *out, const char *topic, size_t topic_size, uint64_t seq, uint64_t mark, int64_t time_ns);

@@ -118,6 +118,19 @@ bool evb_pattern_match(const char *pattern, size_t pattern_size, const char *top
     return top > topic_size;
 }
 
+bool evb_pattern_overlap(const char *a, size_t a_size, const char *b, size_t b_size) {
+    size_t at = 0, bt = 0, n, m;
+    while (at <= a_size && bt <= b_size) {
+        const char *x = next_token(a, a_size, &at, &n), *y = next_token(b, b_size, &bt, &m);
+        if ((n == 1 && *x == '#') || (m == 1 && *y == '#'))
+            return true;
+        bool any = (n == 1 && *x == '*') || (m == 1 && *y == '*');
+        if (!any && (n != m || memcmp(x, y, n) != 0))
+            return false;
+    }
+    return at > a_size && bt > b_size;
+}
+
 size_t evb_pattern_prefix(const char *pattern, size_t size, bool *exact) {
     size_t n;
     *exact = true;
@@ -189,6 +202,15 @@ bool evb_patterns_match(const evb_patterns *self, const char *topic, size_t size
         return true;
     for (size_t i = 0; i < self->count; i++)
         if (evb_pattern_match(self->list[i].text, self->list[i].size, topic, size))
+            return true;
+    return false;
+}
+
+bool evb_patterns_overlap(const evb_patterns *self, const char *text, size_t size) {
+    if (evb_patterns_all(self))
+        return true;
+    for (size_t i = 0; i < self->count; i++)
+        if (evb_pattern_overlap(self->list[i].text, self->list[i].size, text, size))
             return true;
     return false;
 }

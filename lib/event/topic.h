@@ -19,6 +19,9 @@ bool evb_topic_reserved(const char *topic, size_t size);
 /* Whether the pattern matches the topic; both well formed. */
 bool evb_pattern_match(const char *pattern, size_t pattern_size, const char *topic, size_t topic_size);
 
+/* Whether there are topics that both patterns match; both well formed. */
+bool evb_pattern_overlap(const char *a, size_t a_size, const char *b, size_t b_size);
+
 /* How many of the pattern's leading bytes every matching topic begins with. *exact says that there is no wildcard, so
  * that it matches just the topic of those bytes. */
 size_t evb_pattern_prefix(const char *pattern, size_t size, bool *exact);
@@ -33,6 +36,9 @@ void evb_patterns_destroy(evb_patterns **self);
 /* Adds one, by length. EVB_EDATA, EVB_ENOMEM. */
 int evb_patterns_add(evb_patterns *self, const char *pattern, size_t size, evb_error *err);
 bool evb_patterns_match(const evb_patterns *self, const char *topic, size_t size);
+
+/* Whether one of the patterns overlaps with this one; also for NULL, which is everything. */
+bool evb_patterns_overlap(const evb_patterns *self, const char *pattern, size_t size);
 
 /* Whether all topics match: one of them is "#", or there are none; also for NULL. */
 bool evb_patterns_all(const evb_patterns *self);

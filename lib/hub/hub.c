@@ -95,14 +95,19 @@ int evb_hub_feed(evb_hub *self, const evb_record *rec) {
     return 0;
 }
 
-int evb_hub_feed_own(evb_hub *self, const evb_record *rec, evb_buf *record) {
+int evb_hub_own(evb_hub *self, evb_buf *record) {
     evb_buf *own = realloc(self->own, (self->own_count + 1) * sizeof *own);
     if (!own)
         return EVB_ENOMEM;
     self->own = own;
     own[self->own_count++] = *record;
     *record = (evb_buf){0};
-    return evb_hub_feed(self, rec);
+    return 0;
+}
+
+int evb_hub_feed_own(evb_hub *self, const evb_record *rec, evb_buf *record) {
+    int rc = evb_hub_own(self, record);
+    return rc ? rc : evb_hub_feed(self, rec);
 }
 
 static evb_action *begin_reply(evb_hub *self, const evb_request *request, const char *word, uint32_t elements,
@@ -121,23 +126,36 @@ evb_action *evb_hub_answer(evb_hub *self, const evb_request *request, uint32_t r
     return begin_reply(self, request, "ok", results + 2, packer);
 }
 
-int evb_hub_refuse(evb_hub *self, const evb_request *request, const char *code, const char *text) {
+static int refuse(evb_hub *self, const evb_request *request, const char *code, const char *text,
+                  const uint64_t *value) {
     msgpack_packer packer;
-    if (!begin_reply(self, request, "error", 4, &packer))
+    if (!begin_reply(self, request, "error", value ? 5 : 4, &packer))
         return EVB_ENOMEM;
-    return evb_mp_pack_str(&packer, code, strlen(code)) || evb_mp_pack_str(&packer, text, strlen(text)) ? EVB_ENOMEM
-                                                                                                        : 0;
+    int rc = evb_mp_pack_str(&packer, code, strlen(code)) || evb_mp_pack_str(&packer, text, strlen(text)) ||
+             (value && msgpack_pack_uint64(&packer, *value));
+    return rc ? EVB_ENOMEM : 0;
+}
+
+int evb_hub_refuse(evb_hub *self, const evb_request *request, const char *code, const char *text) {
+    return refuse(self, request, code, text, NULL);
+}
+
+static const char *code_of(const evb_error *why) {
+    return why->code == EVB_EDATA      ? "data"
+           : why->code == EVB_EVERSION ? "version"
+           : why->code == EVB_EAGAIN   ? "member"
+           : why->code == EVB_EGONE    ? "gone"
+           : why->code == EVB_EDAMAGED ? "damaged"
+           : why->code == EVB_EINVAL   ? "usage"
+                                       : "store";
 }
 
 int evb_hub_refuse_error(evb_hub *self, const evb_request *request, const evb_error *why) {
-    const char *code = why->code == EVB_EDATA      ? "data"
-                       : why->code == EVB_EVERSION ? "version"
-                       : why->code == EVB_EAGAIN   ? "member"
-                       : why->code == EVB_EGONE    ? "gone"
-                       : why->code == EVB_EDAMAGED ? "damaged"
-                       : why->code == EVB_EINVAL   ? "usage"
-                                                   : "store";
-    return evb_hub_refuse(self, request, code, why->text);
+    return refuse(self, request, code_of(why), why->text, NULL);
+}
+
+int evb_hub_refuse_with(evb_hub *self, const evb_request *request, const evb_error *why, uint64_t value) {
+    return refuse(self, request, code_of(why), why->text, &value);
 }
 
 /* ---- requests ---- */
@@ -172,6 +190,8 @@ static const struct {
            {"status", 0, status},
            {"seek", 1, evb_hub_seek},
            {"topics", 3, evb_hub_topics},
+           {"trim", 1, evb_hub_trim},
+           {"purge", 1, evb_hub_purge},
            {"group", 6, evb_hub_group_take},
            {"group.join", 5, evb_hub_group_join},
            {"group.leave", 4, evb_hub_group_leave},

@@ -53,8 +53,14 @@ evb_action *evb_hub_answer(evb_hub *self, const evb_request *request, uint32_t r
 /* Replies ["error", id, code, text]. EVB_ENOMEM. */
 int evb_hub_refuse(evb_hub *self, const evb_request *request, const char *code, const char *text);
 
-/* The same, with the code that stands for an evb_err. */
+/* The same as refuse, with the code that stands for an evb_err. */
 int evb_hub_refuse_error(evb_hub *self, const evb_request *request, const evb_error *why);
+
+/* The same with a number behind the text: the version that the topic stands at, the first seq that is left. */
+int evb_hub_refuse_with(evb_hub *self, const evb_request *request, const evb_error *why, uint64_t value);
+
+/* Keeps the bytes of *record, which it takes over, until the round's actions are done. EVB_ENOMEM. */
+int evb_hub_own(evb_hub *self, evb_buf *record);
 
 /* Fans out a stored record of the hub's own making; takes the bytes of *record over. EVB_ENOMEM. */
 int evb_hub_feed_own(evb_hub *self, const evb_record *rec, evb_buf *record);
@@ -70,6 +76,8 @@ int evb_hub_publish(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_fetch(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_seek(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_topics(evb_hub *self, const evb_request *request, evb_error *err);
+int evb_hub_trim(evb_hub *self, const evb_request *request, evb_error *err);
+int evb_hub_purge(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_group_join(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_group_take(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_group_leave(evb_hub *self, const evb_request *request, evb_error *err);

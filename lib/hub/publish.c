@@ -1,14 +1,16 @@
 /* publish.c: the request "pub": is this frame in order and well formed, what of it is new, and what to answer.
  *
  * Invariants: a frame is stored whole or not at all; a producer's batches are stored in the order of their numbers,
- * each once: a batch is taken when its number follows the last one stored (or, for a producer not known any more, the
- * one that it says was acknowledged last), and one stored before is answered with the seqs that it got then.
- * Leaves to others: seqs and versions (journal.c), what the numbers stand for over restarts (catalog.c). */
+ * each once: a batch is taken when its number follows the last one taken (or, for a producer not known any more, the
+ * one that it says was acknowledged last), and one taken before is answered with the seqs that it got then.
+ * An event whose own id is known on its topic is left out of its batch, and answered with the seq that it has: before
+ * any version is looked at, so that a publisher may say the same thing twice.
+ * Leaves to others: the ids (again.c), seqs and versions (journal.c), what the numbers stand for over restarts (catalog.c). */
 #include <inttypes.h>
 #include <stdlib.h>
 
 #include "base/error.h"
-#include "hub/hub_private.h"
+#include "hub/again.h"
 
 enum { LIVE_TOPICS_MAX = 64 * 1024 };
 
@@ -19,6 +21,14 @@ typedef struct {
     char topic[];
 } live_count;
 
+/* A row of the answer: batches that lie in the journal without a gap, or one batch of which events were known. */
+typedef struct {
+    uint64_t number, batches;
+    uint64_t seq, end; /* of the first event, and behind the last; 0: live */
+    uint64_t version;  /* of the first event */
+    size_t again;      /* how many of the next known events are this batch's */
+} row;
+
 /* A publish under way. */
 typedef struct {
     evb_hub *hub;
@@ -26,11 +36,13 @@ typedef struct {
     uint64_t acked; /* as the producer says */
     bool one_batch; /* the frame is to be one batch, and its version is answered */
     bool expects;   /* and is stored only if its topic stands at `expected` */
-    uint64_t expected;
-    size_t count;  /* of hub->recs */
-    size_t known;  /* the first so many were stored before */
-    evb_run *runs; /* the answer */
-    size_t run_count;
+    uint64_t expected, actual;
+    size_t count; /* of hub->recs */
+    size_t ids;   /* of their events that have one */
+    size_t known; /* the first so many were taken before */
+    evb_again again;
+    row *rows; /* the answer */
+    size_t row_count;
 } publishing;
 
 /* ---- reading the frame ---- */
@@ -48,13 +60,13 @@ static bool room_for_record(evb_hub *hub, size_t count) {
 }
 
 /* What is wrong with a record by itself, or NULL. */
-static const char *record_fault(const evb_hub *hub, const evb_record *rec) {
+static const char *record_fault(const evb_hub *hub, evb_record *rec) {
     const char *fault = evb_topic_fault(rec->topic, rec->topic_size);
     if (fault)
         return fault;
     if (evb_topic_reserved(rec->topic, rec->topic_size))
         return "tokens that start with '$' belong to the hub";
-    return evb_record_check_events(rec, hub->options.max_payload);
+    return evb_record_check_events(rec, hub->options.max_payload, &rec->ids);
 }
 
 /* Takes the body apart into hub->recs. EVB_EDATA and why, EVB_ENOMEM. */
@@ -75,6 +87,7 @@ static int read_frame(publishing *p, evb_error *why) {
         if (fault)
             return evb_fail(why, EVB_EDATA, "batch %zu: %s", p->count + 1, fault);
         at += rec->size;
+        p->ids += rec->ids;
     }
     return p->count ? 0 : evb_fail(why, EVB_EDATA, "a frame without batches");
 }
@@ -84,36 +97,62 @@ static bool is_live(const evb_hub *hub, const evb_record *rec) {
            (hub->options.live && evb_patterns_match(hub->options.live, rec->topic, rec->topic_size));
 }
 
-/* ---- what was stored before ---- */
+/* ---- the answer ---- */
 
-static void add_run(publishing *p, uint64_t number, uint64_t batches, uint64_t seq) {
-    p->runs[p->run_count++] = (evb_run){.number = number, .batches = batches, .seq = seq};
-}
-
-/* The seq of batch `number` within a run of the producer's. */
-static int seq_in_run(evb_hub *hub, const evb_run *run, uint64_t number, uint64_t *seq, evb_error *why) {
-    *seq = run->seq;
-    return run->seq ? evb_journal_skip(hub->journal, run->seq, number - run->number, seq, why) : 0;
-}
-
-/* Answers the batches up to and with number `last`, which were stored before, from what is remembered of them. */
-static int answer_known(publishing *p, const evb_producer *producer, uint64_t last, evb_error *why) {
-    uint64_t number = p->hub->recs[0].producer_seq;
-    for (uint32_t i = 0; i < producer->run_count && number <= last; i++) {
-        const evb_run *run = &producer->runs[i];
-        uint64_t end = run->number + run->batches;
-        if (number < run->number || number >= end)
-            continue;
-        uint64_t seq, batches = (end <= last ? end : last + 1) - number;
-        int rc = seq_in_run(p->hub, run, number, &seq, why);
-        if (rc)
-            return rc;
-        add_run(p, number, batches, seq);
-        p->known += (size_t)batches;
-        number += batches;
+/* Adds a batch to the answer, of which the last `again` known events are: to the last row when it goes on there. */
+static void answer_batch(publishing *p, uint64_t number, const evb_stored *place, size_t again) {
+    row *last = p->row_count ? &p->rows[p->row_count - 1] : NULL;
+    uint64_t end = place->seq ? place->seq + place->count : 0;
+    if (last && !again && !last->again && (place->seq ? last->end == place->seq : !last->seq)) {
+        last->batches++;
+        last->end = end;
+        return;
     }
-    return number > last ? 0 : evb_fail(why, EVB_EDATA, "batches sent again that are no longer remembered");
+    p->rows[p->row_count++] = (row){number, 1, place->seq, end, place->version, again};
 }
+
+/* Answers batch i of the frame, which was taken before: it lies at `place`, or is not stored. */
+static int answer_known(publishing *p, size_t i, const evb_stored *place, evb_error *why) {
+    const evb_record *rec = &p->hub->recs[i];
+    size_t before = p->again.count;
+    int rc = rec->ids && !is_live(p->hub, rec) ? evb_again_recall(&p->again, rec, i, place, why) : 0;
+    if (rc == 0)
+        answer_batch(p, rec->producer_seq, place, p->again.count - before);
+    p->known += rc == 0;
+    return rc;
+}
+
+/* Answers the batches from p->known on that belong to the run, up to and with number `last`. */
+static int answer_run(publishing *p, const evb_run *run, uint64_t last, evb_error *why) {
+    const evb_record *recs = p->hub->recs;
+    uint64_t number = recs[0].producer_seq + p->known, end = run->number + run->batches;
+    size_t from = p->known, count = (size_t)((end <= last ? end : last + 1) - number);
+    evb_stored *places = calloc(count, sizeof *places);
+    int rc = !places    ? EVB_ENOMEM
+             : run->seq ? evb_journal_batches(p->hub->journal, run->seq, run->end, recs[0].producer, number, count,
+                                              places, why)
+                        : 0;
+    for (size_t i = 0; rc == 0 && i < count; i++)
+        rc = answer_known(p, from + i, &places[i], why);
+    free(places);
+    return rc;
+}
+
+/* Answers the batches up to and with number `last`, which were taken before, from what is remembered of them. */
+static int answer_runs(publishing *p, const evb_producer *producer, uint64_t last, evb_error *why) {
+    uint64_t first = p->hub->recs[0].producer_seq;
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < producer->run_count && first + p->known <= last; i++) {
+        const evb_run *run = &producer->runs[i];
+        if (first + p->known >= run->number && first + p->known < run->number + run->batches)
+            rc = answer_run(p, run, last, why);
+    }
+    if (rc || first + p->known > last)
+        return rc;
+    return evb_fail(why, EVB_EDATA, "batches sent again that are no longer remembered");
+}
+
+/* ---- what is new ---- */
 
 /* Finds out which of the frame's batches are new. "order": it is out of step; *err: the catalog failed. */
 static int compare(publishing *p, evb_error *why) {
@@ -130,22 +169,35 @@ static int compare(publishing *p, evb_error *why) {
         return evb_fail(why, EVB_EDATA, "out of order: batches before this one are missing");
     uint64_t frame_last = recs[p->count - 1].producer_seq;
     if (producer && first_new <= last)
-        return answer_known(p, producer, frame_last < last ? frame_last : last, why);
+        return answer_runs(p, producer, frame_last < last ? frame_last : last, why);
     return 0;
+}
+
+/* Leaves out of the new batches what was stored before under its id. */
+static int sift(publishing *p, evb_error *why) {
+    int rc = 0;
+    for (size_t i = p->known; rc == 0 && p->ids && i < p->count; i++) {
+        evb_record *rec = &p->hub->recs[i];
+        if (rec->ids && !is_live(p->hub, rec))
+            rc = evb_again_sift(&p->again, rec, i, why);
+    }
+    return rc;
 }
 
 /* Whether the topic stands at the version that the publisher expects. EVB_EVERSION: it does not. */
 static int check_version(publishing *p, evb_error *why) {
     const evb_record *rec = &p->hub->recs[0];
     evb_catalog *catalog = evb_journal_catalog(p->hub->journal);
-    int rc = p->expects ? evb_catalog_reserve(catalog, 1, why) : 0;
-    if (rc || !p->expects)
+    bool expects = p->expects && rec->count;
+    int rc = expects ? evb_catalog_reserve(catalog, 1, why) : 0;
+    if (rc || !expects)
         return rc;
     const evb_topic_state *state = evb_catalog_topic(catalog, rec->topic, rec->topic_size, why);
     if (!state)
         return why->code;
     if (state->version == p->expected)
         return 0;
+    p->actual = state->version;
     return evb_fail(why, EVB_EVERSION, "expected version %" PRIu64 ", is %" PRIu64, p->expected, state->version);
 }
 
@@ -176,30 +228,9 @@ static int count_live(evb_hub *hub, const evb_record *rec, uint64_t *before) {
 static size_t pick_stored(publishing *p, evb_record *stored) {
     size_t n = 0;
     for (size_t i = p->known; i < p->count; i++)
-        if (!is_live(p->hub, &p->hub->recs[i]))
+        if (p->hub->recs[i].count && !is_live(p->hub, &p->hub->recs[i]))
             stored[n++] = p->hub->recs[i];
     return n;
-}
-
-/* Adds a batch to the answer: to its last run when it goes on there. */
-static void answer_batch(publishing *p, const evb_record *rec) {
-    evb_run *run = p->run_count > 0 ? &p->runs[p->run_count - 1] : NULL;
-    bool follows = run && run->number + run->batches == rec->producer_seq && run->end && run->end == rec->seq;
-    bool live_too = run && run->number + run->batches == rec->producer_seq && !run->seq && !rec->seq;
-    if (follows || live_too)
-        run->batches++;
-    else
-        add_run(p, rec->producer_seq, 1, rec->seq);
-    p->runs[p->run_count - 1].end = rec->seq ? rec->seq + rec->count : 0;
-}
-
-/* Fans out one new batch, takes it into the answer and remembers its producer. Every error ends the hub. */
-static int pass_on(publishing *p, const evb_record *rec, evb_error *err) {
-    answer_batch(p, rec);
-    if (evb_hub_feed(p->hub, rec))
-        return EVB_ENOMEM;
-    return evb_catalog_producer_note(evb_journal_catalog(p->hub->journal), rec->producer, rec->producer_seq, rec->seq,
-                                     rec->seq ? rec->seq + rec->count : 0, p->request->now_ns, err);
 }
 
 static int stamp_live(publishing *p, evb_record *rec) {
@@ -211,8 +242,27 @@ static int stamp_live(publishing *p, evb_record *rec) {
     return 0;
 }
 
-/* Stores what is to be stored, then passes on everything in the order of the frame. */
-static int take_new(publishing *p, evb_record *stored, evb_error *why, evb_error *err) {
+/* Fans out new batch i, takes it into the answer and remembers its producer; next: the first known event that may be of
+ * it. Every error ends the hub. */
+static int pass_on(publishing *p, size_t i, size_t *next, evb_error *err) {
+    const evb_record *rec = &p->hub->recs[i];
+    size_t before = *next;
+    while (*next < p->again.count && p->again.events[*next].batch == i)
+        ++*next;
+    evb_stored place = {rec->seq, rec->version, rec->count};
+    if (!rec->count)
+        place = (evb_stored){0};
+    answer_batch(p, rec->producer_seq, &place, *next - before);
+    if (rec->count && evb_hub_feed(p->hub, rec))
+        return evb_fail(err, EVB_EIO, "hub: out of memory");
+    return evb_catalog_producer_note(evb_journal_catalog(p->hub->journal), rec->producer, rec->producer_seq,
+                                     place.seq, place.seq ? place.seq + place.count : 0, p->request->now_ns, err)
+               ? EVB_EIO
+               : 0;
+}
+
+/* Stores what is to be stored. A refusal, or EVB_EIO. */
+static int store(publishing *p, evb_record *stored, evb_error *why, evb_error *err) {
     size_t n = pick_stored(p, stored), next = 0;
     int rc = n ? evb_journal_append(p->hub->journal, stored, n, p->request->now_ns, why) : 0;
     if (rc)
@@ -222,67 +272,83 @@ static int take_new(publishing *p, evb_record *stored, evb_error *why, evb_error
         evb_record *rec = &p->hub->recs[i];
         if (next < n && stored[next].record == rec->record)
             *rec = stored[next++];
-        else if (stamp_live(p, rec))
+        else if (rec->count && stamp_live(p, rec))
             return evb_fail(err, EVB_EIO, "hub: out of memory");
-        if (pass_on(p, rec, err))
-            return EVB_EIO;
     }
-    return 0;
+    return evb_again_settle(&p->again, p->hub->recs, err) ? EVB_EIO : 0;
 }
 
-/* The version of the frame's one batch, which was stored now or, then looked up, before. */
-static int version_of(publishing *p, uint64_t *version, evb_error *why) {
-    evb_buf record = {0};
-    evb_record rec;
-    uint64_t seq = p->runs[0].seq, next;
-    *version = p->hub->recs[0].version;
-    if (!p->known || !seq)
-        return 0;
-    int rc = evb_journal_read(p->hub->journal, seq, seq, 1, NULL, &record, &next, why);
-    if (rc == 0 && evb_record_parse(record.data, record.size, &rec) == NULL)
-        *version = rec.version;
-    evb_buf_free(&record);
+/* Stores what is to be stored, then passes on everything in the order of the frame. */
+static int take_new(publishing *p, evb_record *stored, evb_error *why, evb_error *err) {
+    size_t next = 0;
+    int rc = store(p, stored, why, err);
+    for (; next < p->again.count && p->again.events[next].batch < p->known; next++)
+        ;
+    for (size_t i = p->known; rc == 0 && i < p->count; i++)
+        rc = pass_on(p, i, &next, err);
     return rc;
 }
 
-static int reply_batch(publishing *p, evb_error *why) {
-    msgpack_packer packer;
-    uint64_t version;
-    int rc = version_of(p, &version, why);
-    if (rc)
-        return rc;
-    if (!evb_hub_answer(p->hub, p->request, 1, &packer) || msgpack_pack_array(&packer, 1) ||
-        msgpack_pack_array(&packer, 4) || msgpack_pack_uint64(&packer, p->runs[0].number) ||
-        msgpack_pack_uint64(&packer, 1) || msgpack_pack_uint64(&packer, p->runs[0].seq) ||
-        msgpack_pack_uint64(&packer, version))
-        return EVB_ENOMEM;
-    return 0;
+/* ---- replying ---- */
+
+/* The known events of a row: [index, seq], and the version too where versions are answered (0: it is gone). */
+static int pack_again(publishing *p, msgpack_packer *packer, const evb_again_event *events, size_t count) {
+    evb_record rec;
+    evb_error why;
+    int rc = msgpack_pack_array(packer, count);
+    for (size_t i = 0; !rc && i < count; i++) {
+        rc = msgpack_pack_array(packer, p->one_batch ? 3 : 2) || msgpack_pack_uint32(packer, events[i].index) ||
+             msgpack_pack_uint64(packer, events[i].seq);
+        if (rc || !p->one_batch)
+            continue;
+        bool found = evb_journal_find(p->hub->journal, events[i].seq, &rec, &why) > 0;
+        rc = msgpack_pack_uint64(packer, found ? rec.version + events[i].seq - rec.seq : 0);
+    }
+    return rc;
 }
 
-static int reply_runs(publishing *p) {
+static int pack_row(publishing *p, msgpack_packer *packer, const row *r, const evb_again_event *events) {
+    uint64_t seq = r->seq || !r->again ? r->seq : events->seq;
+    int rc = msgpack_pack_array(packer, r->again       ? 5
+                                        : p->one_batch ? 4
+                                                       : 3) ||
+             msgpack_pack_uint64(packer, r->number) || msgpack_pack_uint64(packer, r->batches) ||
+             msgpack_pack_uint64(packer, seq);
+    if (!rc && (r->again || p->one_batch))
+        rc = msgpack_pack_uint64(packer, p->one_batch ? r->version : 0);
+    return rc || !r->again ? rc : pack_again(p, packer, events, r->again);
+}
+
+static int reply(publishing *p) {
     msgpack_packer packer;
-    if (!evb_hub_answer(p->hub, p->request, 1, &packer) || msgpack_pack_array(&packer, p->run_count))
+    const evb_again_event *events = p->again.events;
+    if (!evb_hub_answer(p->hub, p->request, 1, &packer) || msgpack_pack_array(&packer, p->row_count))
         return EVB_ENOMEM;
-    for (size_t i = 0; i < p->run_count; i++)
-        if (msgpack_pack_array(&packer, 3) || msgpack_pack_uint64(&packer, p->runs[i].number) ||
-            msgpack_pack_uint64(&packer, p->runs[i].batches) || msgpack_pack_uint64(&packer, p->runs[i].seq))
+    for (size_t i = 0; i < p->row_count; i++) {
+        if (pack_row(p, &packer, &p->rows[i], events))
             return EVB_ENOMEM;
+        events += p->rows[i].again;
+    }
     return 0;
 }
 
 /* Takes the frame that read_frame has read. *why: a refusal; *err: the end of the hub (EVB_EIO). */
 static int take_frame(publishing *p, evb_error *why, evb_error *err) {
-    p->runs = malloc((p->count + 1) * sizeof *p->runs);
+    p->rows = malloc((p->count + 1) * sizeof *p->rows);
     evb_record *stored = malloc(p->count * sizeof *stored);
-    int rc = p->runs && stored ? compare(p, why) : EVB_ENOMEM;
-    if (rc == 0 && p->known < p->count)
-        rc = check_version(p, why);
-    if (rc == 0 && p->known < p->count)
-        rc = take_new(p, stored, why, err);
-    if (rc == 0)
-        rc = p->one_batch ? reply_batch(p, why) : reply_runs(p);
+    p->again.hub = p->hub;
+    p->again.now_ns = p->request->now_ns;
+    int rc = p->rows && stored ? evb_again_begin(&p->again, p->ids) : EVB_ENOMEM;
+    rc = rc ? rc : compare(p, why);
+    if (rc == 0 && p->known < p->count) {
+        rc = sift(p, why);
+        rc = rc ? rc : check_version(p, why);
+        rc = rc ? rc : take_new(p, stored, why, err);
+    }
+    rc = rc ? rc : reply(p);
+    evb_again_free(&p->again);
     free(stored);
-    free(p->runs);
+    free(p->rows);
     return rc;
 }
 
@@ -323,5 +389,7 @@ int evb_hub_publish(evb_hub *self, const evb_request *request, evb_error *err) {
             *err = why;
         return rc;
     }
+    if (rc == EVB_EVERSION)
+        return evb_hub_refuse_with(self, request, &why, p.actual);
     return evb_hub_refuse_error(self, request, &why);
 }

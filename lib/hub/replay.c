@@ -2,6 +2,7 @@
  *
  * Each answer is bounded, by bytes or by a page, so that no reader keeps the hub from the others for long.
  * Leaves to others: finding the records (journal/reading.c) and the topics (journal/catalog.c). */
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "base/error.h"
@@ -28,17 +29,41 @@ bool evb_hub_read_patterns(evb_mp *args, evb_patterns **out, evb_error *why) {
 }
 
 typedef struct {
-    uint64_t from, to, max;
+    uint64_t from, to, max, flags;
     evb_patterns *patterns;
 } fetch;
 
 static bool read_fetch(const evb_request *request, fetch *f, evb_error *why) {
     evb_mp args = request->args;
     if (!evb_mp_uint(&args, &f->from) || !f->from || !evb_mp_uint(&args, &f->to) || !evb_mp_uint(&args, &f->max)) {
-        evb_fail(why, EVB_EINVAL, "fetch: its arguments are from (1 or more), to, bytes and patterns");
+        evb_fail(why, EVB_EINVAL, "fetch: its arguments are from (1 or more), to, bytes, patterns and flags");
         return false;
     }
-    return evb_hub_read_patterns(&args, &f->patterns, why);
+    if (!evb_hub_read_patterns(&args, &f->patterns, why))
+        return false;
+    if (request->arg_count < 5 || evb_mp_nil(&args) || evb_mp_uint(&args, &f->flags))
+        return true;
+    evb_patterns_destroy(&f->patterns);
+    evb_fail(why, EVB_EINVAL, "fetch: its flags are a number");
+    return false;
+}
+
+/* Whether the one event that is asked for, which was there once, is gone: nothing but itself counts then. */
+static bool one_gone(evb_hub *self, const fetch *f) {
+    evb_record rec;
+    evb_error why;
+    int rc = evb_journal_find(self->journal, f->from, &rec, &why);
+    return rc == 0 || (rc > 0 && !evb_journal_last(self->journal, rec.topic, rec.topic_size, f->from));
+}
+
+/* Whether something that the patterns may match is missing at or behind f->from. *first: from where nothing is. */
+static bool is_gone(evb_hub *self, const fetch *f, uint64_t head, uint64_t *first) {
+    *first = evb_journal_left(self->journal, f->patterns, f->from);
+    if (f->from < evb_journal_first(self->journal))
+        return true;
+    if ((f->flags & EVB_FETCH_LENIENT) || f->from > f->to || f->from > head || *first == f->from)
+        return false;
+    return f->from < f->to || one_gone(self, f);
 }
 
 static int reply_fetch(evb_hub *self, const evb_request *request, uint64_t next, evb_buf *records) {
@@ -59,22 +84,26 @@ int evb_hub_fetch(evb_hub *self, const evb_request *request, evb_error *err) {
     fetch f = {0};
     evb_error why = {0};
     evb_buf records = {0};
+    uint64_t head = evb_journal_head(self->journal), first;
     (void)err;
     if (!read_fetch(request, &f, &why))
         return evb_hub_refuse_error(self, request, &why);
-    uint64_t head = evb_journal_head(self->journal), next = f.from;
     if (f.to == 0 || f.to > head)
         f.to = head;
     if (f.max > EVB_FETCH_MOST)
         f.max = EVB_FETCH_MOST;
-    int rc = f.from <= f.to || f.from < evb_journal_first(self->journal)
-                 ? evb_journal_read(self->journal, f.from, f.to, (size_t)f.max, f.patterns, &records, &next, &why)
-                 : 0;
+    uint64_t next = f.from;
+    int rc = 0;
+    if (is_gone(self, &f, head, &first))
+        rc = evb_fail(&why, EVB_EGONE, "events before seq %" PRIu64 " are gone: trimmed, purged or expired", first);
+    else if (f.from <= f.to)
+        rc = evb_journal_read(self->journal, f.from, f.to, (size_t)f.max, f.patterns, &records, &next, &why);
     evb_patterns_destroy(&f.patterns);
     if (rc == 0)
         return reply_fetch(self, request, next, &records);
     evb_buf_free(&records);
-    return evb_hub_refuse_error(self, request, &why);
+    return rc == EVB_EGONE ? evb_hub_refuse_with(self, request, &why, first)
+                           : evb_hub_refuse_error(self, request, &why);
 }
 
 int evb_hub_seek(evb_hub *self, const evb_request *request, evb_error *err) {
@@ -92,6 +121,7 @@ int evb_hub_seek(evb_hub *self, const evb_request *request, evb_error *err) {
 
 /* A page of topics, packed as it is found: the rows, and how many. */
 typedef struct {
+    const evb_journal *journal;
     evb_buf rows;
     msgpack_packer packer;
     uint32_t count;
@@ -101,8 +131,10 @@ typedef struct {
 
 static int add_topic(void *context, const char *topic, size_t size, const evb_topic_state *state) {
     page *p = context;
-    if (msgpack_pack_array(&p->packer, 3) || evb_mp_pack_str(&p->packer, topic, size) ||
-        msgpack_pack_uint64(&p->packer, state->last) || msgpack_pack_uint64(&p->packer, state->version)) {
+    if (msgpack_pack_array(&p->packer, 6) || evb_mp_pack_str(&p->packer, topic, size) ||
+        msgpack_pack_uint64(&p->packer, evb_journal_last(p->journal, topic, size, state->last)) ||
+        msgpack_pack_uint64(&p->packer, state->version) || msgpack_pack_uint64(&p->packer, state->version) ||
+        msgpack_pack_uint64(&p->packer, state->bytes) || msgpack_pack_int64(&p->packer, state->time_ns)) {
         p->failed = true;
         return -1;
     }
@@ -124,7 +156,7 @@ int evb_hub_topics(evb_hub *self, const evb_request *request, evb_error *err) {
     const char *after;
     size_t after_size, next_size = 0;
     char next[EVB_TOPIC_MAX];
-    page p = {0};
+    page p = {.journal = self->journal};
     (void)err;
     if (!evb_mp_str(&args, &after, &after_size) || after_size > EVB_TOPIC_MAX || !evb_mp_uint(&args, &p.limit))
         return evb_hub_refuse(self, request, "usage", "topics: its arguments are a topic, a limit and patterns");

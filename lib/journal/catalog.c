@@ -5,26 +5,33 @@
  * says for which seq. LMDB runs without its own locks: the journal's lock file keeps everybody else out.
  * Producers live in two tables, the current and the one before; every 10 minutes the older is emptied and becomes the
  * current, so that forgetting costs nothing for each.
- * Values are big-endian: a topic's last, version, batches, bytes; a producer's last, used_ns, then its runs.
- * To change a value: raise CATALOG_FORMAT; an older catalog is then built anew from the journal.
+ * Values are big-endian: a topic's last, version, batches, bytes, time; a producer's last, used_ns, then its runs.
+ * A topic's value may lack its end, as one from before it was kept. To change a value otherwise: raise
+ * CATALOG_FORMAT; an older catalog is then built anew from the journal.
  * Leaves to others: what a state means (journal.c), when to checkpoint (journal.c). */
 #include "journal/catalog.h"
 
 #include <errno.h>
-#include <lmdb.h>
 #include <stdlib.h>
 
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/error.h"
-#include "base/table.h"
+#include "journal/catalog_private.h"
 
-enum { CATALOG_FORMAT = 1, CACHE_MAX = 64 * 1024, TOPIC_VALUE = 32, PRODUCER_HEAD = 16, RUN_VALUE = 32 };
+enum {
+    CATALOG_FORMAT = 1,
+    CACHE_MAX = 64 * 1024,
+    TOPIC_VALUE = 40,
+    TOPIC_VALUE_LEAST = 32,
+    PRODUCER_HEAD = 16,
+    RUN_VALUE = 32
+};
 static const size_t MAP_SIZE = (size_t)16 << 30; /* address space, not memory and not disk */
 static const int64_t GENERATION_NS = 600 * EVB_SECOND_NS;
 
-enum { DB_META, DB_TOPICS, DB_PRODUCERS_0, DB_PRODUCERS_1, DB_COUNT };
-static const char *const DB_NAMES[DB_COUNT] = {"meta", "topics", "producers0", "producers1"};
+static const char *const DB_NAMES[DB_COUNT] = {"meta", "topics", "producers0", "producers1",
+                                               "ids0", "ids1",   "milestones"};
 
 typedef struct {
     evb_topic_state state;
@@ -33,43 +40,32 @@ typedef struct {
     char topic[];
 } topic_entry;
 
-struct evb_catalog {
-    MDB_env *env;
-    MDB_txn *txn;
-    MDB_dbi db[DB_COUNT];
-    evb_table *topics;
-    evb_table *producers;
-    uint64_t seq;        /* of the last checkpoint */
-    int64_t rotated_ns;  /* when the current generation began */
-    uint64_t generation; /* 0 or 1: which producers table is the current */
-};
-
-static int fail_lmdb(evb_error *err, int rc, const char *what) {
+int evb_catalog_fail(evb_error *err, int rc, const char *what) {
     int code = rc == ENOSPC || rc == MDB_MAP_FULL ? EVB_ESTORE : rc == ENOMEM ? EVB_ENOMEM : EVB_EIO;
     return evb_fail(err, code, "catalog: %s: %s", what, mdb_strerror(rc));
 }
 
 /* ---- single values ---- */
 
-static int get(evb_catalog *self, int db, const void *key, size_t size, MDB_val *value) {
+int evb_catalog_get(evb_catalog *self, int db, const void *key, size_t size, MDB_val *value) {
     MDB_val k = {size, (void *)(uintptr_t)key};
     return mdb_get(self->txn, self->db[db], &k, value);
 }
 
-static int put(evb_catalog *self, int db, const void *key, size_t size, void *data, size_t data_size) {
+int evb_catalog_put(evb_catalog *self, int db, const void *key, size_t size, void *data, size_t data_size) {
     MDB_val k = {size, (void *)(uintptr_t)key}, v = {data_size, data};
     return mdb_put(self->txn, self->db[db], &k, &v, 0);
 }
 
-static uint64_t get_meta(evb_catalog *self, const char *name) {
+uint64_t evb_catalog_get_meta(evb_catalog *self, const char *name) {
     MDB_val v;
-    return get(self, DB_META, name, strlen(name), &v) == 0 && v.mv_size == 8 ? evb_get64(v.mv_data) : 0;
+    return evb_catalog_get(self, DB_META, name, strlen(name), &v) == 0 && v.mv_size == 8 ? evb_get64(v.mv_data) : 0;
 }
 
-static int put_meta(evb_catalog *self, const char *name, uint64_t value) {
+int evb_catalog_put_meta(evb_catalog *self, const char *name, uint64_t value) {
     uint8_t data[8];
     evb_put64(data, value);
-    return put(self, DB_META, name, strlen(name), data, sizeof data);
+    return evb_catalog_put(self, DB_META, name, strlen(name), data, sizeof data);
 }
 
 /* ---- opening and closing ---- */
@@ -90,9 +86,10 @@ static int open_env(evb_catalog *self, const char *path) {
 }
 
 static void read_meta(evb_catalog *self) {
-    self->seq = get_meta(self, "seq");
-    self->generation = get_meta(self, "generation") & 1;
-    self->rotated_ns = (int64_t)get_meta(self, "rotated");
+    self->seq = evb_catalog_get_meta(self, "seq");
+    self->generation = evb_catalog_get_meta(self, "generation") & 1;
+    self->rotated_ns = (int64_t)evb_catalog_get_meta(self, "rotated");
+    evb_catalog_ids_read(self);
 }
 
 evb_catalog *evb_catalog_new(const char *path, evb_error *err) {
@@ -110,7 +107,7 @@ evb_catalog *evb_catalog_new(const char *path, evb_error *err) {
         return NULL;
     }
     read_meta(self);
-    if (self->seq && get_meta(self, "format") != CATALOG_FORMAT) {
+    if (self->seq && evb_catalog_get_meta(self, "format") != CATALOG_FORMAT) {
         evb_fail(err, EVB_EDAMAGED, "%s: of another format", path);
         evb_catalog_destroy(&self);
     }
@@ -148,7 +145,8 @@ static int write_topic(evb_catalog *self, topic_entry *e) {
     evb_put64(v + 8, e->state.version);
     evb_put64(v + 16, e->state.batches);
     evb_put64(v + 24, e->state.bytes);
-    int rc = put(self, DB_TOPICS, e->topic, e->size, v, sizeof v);
+    evb_put64(v + 32, (uint64_t)e->state.time_ns);
+    int rc = evb_catalog_put(self, DB_TOPICS, e->topic, e->size, v, sizeof v);
     if (rc == 0)
         e->stored = e->state;
     return rc;
@@ -175,7 +173,7 @@ static int write_producer(evb_catalog *self, const evb_producer *p) {
         evb_put64(at + 16, p->runs[i].end);
         evb_put64(at + 24, p->runs[i].batches);
     }
-    return put(self, current_producers(self), p->id, sizeof p->id, v, (size_t)(at - v));
+    return evb_catalog_put(self, current_producers(self), p->id, sizeof p->id, v, (size_t)(at - v));
 }
 
 /* Writes the cached producers and forgets them: the next look-up of one reads it back. */
@@ -203,19 +201,20 @@ int evb_catalog_checkpoint(evb_catalog *self, uint64_t seq, int64_t now_ns, evb_
     int rc = write_topics(self);
     rc = rc ? rc : write_producers(self);
     rc = rc ? rc : rotate(self, now_ns);
-    rc = rc ? rc : put_meta(self, "format", CATALOG_FORMAT);
-    rc = rc ? rc : put_meta(self, "seq", seq);
-    rc = rc ? rc : put_meta(self, "generation", self->generation);
-    rc = rc ? rc : put_meta(self, "rotated", (uint64_t)self->rotated_ns);
+    rc = rc ? rc : evb_catalog_put_meta(self, "format", CATALOG_FORMAT);
+    rc = rc ? rc : evb_catalog_put_meta(self, "seq", seq);
+    rc = rc ? rc : evb_catalog_put_meta(self, "generation", self->generation);
+    rc = rc ? rc : evb_catalog_put_meta(self, "rotated", (uint64_t)self->rotated_ns);
+    rc = rc ? rc : evb_catalog_ids_write(self);
     if (rc)
-        return fail_lmdb(err, rc, "cannot write");
+        return evb_catalog_fail(err, rc, "cannot write");
     rc = mdb_txn_commit(self->txn);
     self->txn = NULL;
     if (rc == 0)
         self->seq = seq;
     int again = begin(self);
     if (rc || again)
-        return fail_lmdb(err, rc ? rc : again, "cannot commit");
+        return evb_catalog_fail(err, rc ? rc : again, "cannot commit");
     return 0;
 }
 
@@ -227,7 +226,7 @@ int evb_catalog_revert(evb_catalog *self, evb_error *err) {
     self->txn = NULL;
     int rc = begin(self);
     if (rc)
-        return fail_lmdb(err, rc, "cannot begin");
+        return evb_catalog_fail(err, rc, "cannot begin");
     read_meta(self);
     return 0;
 }
@@ -239,7 +238,8 @@ int evb_catalog_clear(evb_catalog *self, evb_error *err) {
     for (int i = 0; rc == 0 && i < DB_COUNT; i++)
         rc = mdb_drop(self->txn, self->db[i], 0);
     self->seq = 0;
-    return rc ? fail_lmdb(err, rc, "cannot empty it") : 0;
+    evb_catalog_ids_read(self);
+    return rc ? evb_catalog_fail(err, rc, "cannot empty it") : 0;
 }
 
 /* ---- topics ---- */
@@ -249,16 +249,17 @@ int evb_catalog_reserve(evb_catalog *self, size_t count, evb_error *err) {
         return 0;
     int rc = write_topics(self);
     if (rc)
-        return fail_lmdb(err, rc, "cannot write topics");
+        return evb_catalog_fail(err, rc, "cannot write topics");
     evb_table_clear(self->topics, free);
     return 0;
 }
 
 static void decode_topic(const MDB_val *v, evb_topic_state *state) {
     const uint8_t *p = v->mv_data;
-    *state = v->mv_size < TOPIC_VALUE
+    *state = v->mv_size < TOPIC_VALUE_LEAST
                  ? (evb_topic_state){0}
-                 : (evb_topic_state){evb_get64(p), evb_get64(p + 8), evb_get64(p + 16), evb_get64(p + 24)};
+                 : (evb_topic_state){evb_get64(p), evb_get64(p + 8), evb_get64(p + 16), evb_get64(p + 24),
+                                     v->mv_size < TOPIC_VALUE ? 0 : (int64_t)evb_get64(p + 32)};
 }
 
 evb_topic_state *evb_catalog_topic(evb_catalog *self, const char *topic, size_t size, evb_error *err) {
@@ -266,9 +267,9 @@ evb_topic_state *evb_catalog_topic(evb_catalog *self, const char *topic, size_t 
     if (e)
         return &e->state;
     MDB_val v = {0, NULL};
-    int rc = get(self, DB_TOPICS, topic, size, &v);
+    int rc = evb_catalog_get(self, DB_TOPICS, topic, size, &v);
     if (rc && rc != MDB_NOTFOUND) {
-        fail_lmdb(err, rc, "cannot read a topic");
+        evb_catalog_fail(err, rc, "cannot read a topic");
         return NULL;
     }
     e = malloc(sizeof *e + size);
@@ -283,6 +284,77 @@ evb_topic_state *evb_catalog_topic(evb_catalog *self, const char *topic, size_t 
     free(e);
     evb_fail(err, EVB_ENOMEM, "catalog: out of memory");
     return NULL;
+}
+
+int evb_catalog_look(evb_catalog *self, const char *topic, size_t size, evb_topic_state *state, evb_error *err) {
+    const topic_entry *e = evb_table_get(self->topics, topic, size);
+    MDB_val v;
+    *state = e ? e->state : (evb_topic_state){0};
+    int rc = e ? 0 : evb_catalog_get(self, DB_TOPICS, topic, size, &v);
+    if (!e && rc == 0)
+        decode_topic(&v, state);
+    return rc && rc != MDB_NOTFOUND ? evb_catalog_fail(err, rc, "cannot read a topic") : 0;
+}
+
+/* ---- milestones: keys of topic, NUL and seq ---- */
+
+enum { MILESTONE_KEY = EVB_TOPIC_MAX + 1 + 8 };
+
+static MDB_val milestone_key(uint8_t room[MILESTONE_KEY], const char *topic, size_t size, uint64_t seq) {
+    memcpy(room, topic, size);
+    room[size] = 0;
+    evb_put64(room + size + 1, seq);
+    return (MDB_val){size + 1 + 8, room};
+}
+
+/* The seq of the first milestone of the topic at or behind the key, where the cursor then stands; 0: none. */
+static int first_milestone(MDB_cursor *cursor, MDB_val key, uint64_t *seq) {
+    MDB_val k = key, v;
+    *seq = 0;
+    int rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
+    if (rc == 0 && k.mv_size == key.mv_size && memcmp(k.mv_data, key.mv_data, key.mv_size - 8) == 0)
+        *seq = evb_get64((const uint8_t *)k.mv_data + k.mv_size - 8);
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+int evb_catalog_milestone(evb_catalog *self, const char *topic, size_t size, uint64_t least, uint64_t *seq,
+                          evb_error *err) {
+    uint8_t room[MILESTONE_KEY];
+    MDB_cursor *cursor;
+    int rc = mdb_cursor_open(self->txn, self->db[DB_MILESTONES], &cursor);
+    if (rc == 0) {
+        rc = first_milestone(cursor, milestone_key(room, topic, size, least), seq);
+        mdb_cursor_close(cursor);
+    }
+    return rc ? evb_catalog_fail(err, rc, "cannot read a milestone") : 0;
+}
+
+/* Forgets the topic's two oldest milestones, if they are below first: one comes for each batch that is noted. */
+static int forget_milestones(MDB_cursor *cursor, const char *topic, size_t size, uint64_t first) {
+    uint8_t room[MILESTONE_KEY];
+    uint64_t seq;
+    int rc = 0;
+    for (int i = 0; rc == 0 && i < 2; i++) {
+        rc = first_milestone(cursor, milestone_key(room, topic, size, 0), &seq);
+        if (rc || !seq || seq >= first)
+            return rc;
+        rc = mdb_cursor_del(cursor, 0);
+    }
+    return rc;
+}
+
+int evb_catalog_milestone_note(evb_catalog *self, const char *topic, size_t size, uint64_t seq, uint64_t first,
+                               evb_error *err) {
+    uint8_t room[MILESTONE_KEY];
+    MDB_cursor *cursor;
+    int rc = mdb_cursor_open(self->txn, self->db[DB_MILESTONES], &cursor);
+    if (rc == 0) {
+        MDB_val k = milestone_key(room, topic, size, seq), v = {0, NULL};
+        rc = forget_milestones(cursor, topic, size, first);
+        rc = rc ? rc : mdb_cursor_put(cursor, &k, &v, 0);
+        mdb_cursor_close(cursor);
+    }
+    return rc ? evb_catalog_fail(err, rc, "cannot note a milestone") : 0;
 }
 
 /* Puts the cursor on the first topic behind `after`. */
@@ -302,7 +374,7 @@ int evb_catalog_topics(evb_catalog *self, const char *after, size_t after_size, 
     int rc = write_topics(self);
     rc = rc ? rc : mdb_cursor_open(self->txn, self->db[DB_TOPICS], &cursor);
     if (rc)
-        return fail_lmdb(err, rc, "cannot list topics");
+        return evb_catalog_fail(err, rc, "cannot list topics");
     *next_size = 0;
     rc = seek_behind(cursor, after, after_size, &k, &v);
     for (bool stop = false; rc == 0 && !stop; rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
@@ -318,7 +390,7 @@ int evb_catalog_topics(evb_catalog *self, const char *after, size_t after_size, 
     mdb_cursor_close(cursor);
     if (rc == MDB_NOTFOUND)
         *next_size = 0;
-    return rc && rc != MDB_NOTFOUND ? fail_lmdb(err, rc, "cannot list topics") : 0;
+    return rc && rc != MDB_NOTFOUND ? evb_catalog_fail(err, rc, "cannot list topics") : 0;
 }
 
 /* ---- producers ---- */
@@ -358,13 +430,13 @@ static evb_producer *find_producer(evb_catalog *self, const uint8_t *id, evb_err
         return p;
     MDB_val v;
     int now = current_producers(self), before = now == DB_PRODUCERS_0 ? DB_PRODUCERS_1 : DB_PRODUCERS_0;
-    int rc = get(self, now, id, EVB_PRODUCER_SIZE, &v);
+    int rc = evb_catalog_get(self, now, id, EVB_PRODUCER_SIZE, &v);
     if (rc == MDB_NOTFOUND)
-        rc = get(self, before, id, EVB_PRODUCER_SIZE, &v);
+        rc = evb_catalog_get(self, before, id, EVB_PRODUCER_SIZE, &v);
     if (rc == MDB_NOTFOUND)
         return NULL;
     if (rc)
-        fail_lmdb(err, rc, "cannot read a producer");
+        evb_catalog_fail(err, rc, "cannot read a producer");
     else if (v.mv_size < PRODUCER_HEAD)
         evb_fail(err, EVB_EDAMAGED, "catalog: a producer's value is cut short");
     else if (!(p = decode_producer(self, id, &v)))
@@ -377,10 +449,19 @@ const evb_producer *evb_catalog_producer(evb_catalog *self, const uint8_t id[EVB
     return find_producer(self, id, err);
 }
 
-/* Whether the batch goes on where the run ends. */
+/* Whether the batch goes on where the run ends: what is stored follows in the journal, or is not stored. After a crash
+ * the numbers of batches that were not stored are not known, but that of the next that was. */
 static bool continues(const evb_run *run, uint64_t number, uint64_t seq) {
-    return run->number + run->batches == number && run->batches < EVB_RUN_BATCHES &&
-           (run->seq ? run->end == seq : seq == 0);
+    return number - run->number < EVB_RUN_BATCHES && (!seq || !run->seq || run->end == seq);
+}
+
+static void extend(evb_run *run, uint64_t number, uint64_t seq, uint64_t end) {
+    run->batches = number - run->number + 1;
+    if (!seq)
+        return;
+    if (!run->seq)
+        run->seq = seq;
+    run->end = end;
 }
 
 /* Room for one more run: grows by doubling, and forgets the oldest at EVB_RUNS_MAX. */
@@ -407,7 +488,7 @@ int evb_catalog_producer_note(evb_catalog *self, const uint8_t id[EVB_PRODUCER_S
     if (evb_table_count(self->producers) >= CACHE_MAX) {
         int rc = write_producers(self);
         if (rc)
-            return fail_lmdb(err, rc, "cannot write producers");
+            return evb_catalog_fail(err, rc, "cannot write producers");
     }
     evb_error local = {0};
     evb_producer *p = find_producer(self, id, &local);
@@ -417,8 +498,7 @@ int evb_catalog_producer_note(evb_catalog *self, const uint8_t id[EVB_PRODUCER_S
         return evb_fail(err, EVB_ENOMEM, "catalog: out of memory");
     evb_run *run = p->run_count ? &p->runs[p->run_count - 1] : NULL;
     if (run && continues(run, number, seq)) {
-        run->batches++;
-        run->end = end;
+        extend(run, number, seq, end);
     } else {
         if (!make_room(p))
             return evb_fail(err, EVB_ENOMEM, "catalog: out of memory");

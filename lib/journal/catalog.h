@@ -17,7 +17,8 @@ typedef struct {
     uint64_t last;    /* seq of the topic's last event; 0 if there is none */
     uint64_t version; /* of that event */
     uint64_t batches;
-    uint64_t bytes; /* of records */
+    uint64_t bytes;  /* of records */
+    int64_t time_ns; /* of the last */
 } evb_topic_state;
 
 /* Opens or makes the LMDB file at path. NULL and *err: EVB_EIO, EVB_EDAMAGED when it is not a catalog. */
@@ -47,6 +48,19 @@ int evb_catalog_reserve(evb_catalog *self, size_t count, evb_error *err);
  * EVB_EIO. A topic never seen has a state of zeros. */
 evb_topic_state *evb_catalog_topic(evb_catalog *self, const char *topic, size_t size, evb_error *err);
 
+/* Looks a topic up, without making room for it: *state, zeros for one never seen. EVB_EIO. */
+int evb_catalog_look(evb_catalog *self, const char *topic, size_t size, evb_topic_state *state, evb_error *err);
+
+/* Every so many batches of a topic one is a milestone, noted by its first seq; a topic's oldest ones, below `first`, are
+ * forgotten by and by. LMDB's errors. */
+enum { EVB_MILESTONE_EVERY = 256 };
+int evb_catalog_milestone_note(evb_catalog *self, const char *topic, size_t size, uint64_t seq, uint64_t first,
+                               evb_error *err);
+
+/* The topic's first milestone whose seq is `least` or more, or 0. */
+int evb_catalog_milestone(evb_catalog *self, const char *topic, size_t size, uint64_t least, uint64_t *seq,
+                          evb_error *err);
+
 typedef int evb_catalog_topic_fn(void *context, const char *topic, size_t size, const evb_topic_state *state);
 
 /* Calls each for the topics behind `after` (exclusive; size 0: from the start) that match, in byte order, until `scan`
@@ -58,11 +72,11 @@ int evb_catalog_topics(evb_catalog *self, const char *after, size_t after_size, 
 
 /* ---- producers: how far each has come, for recognising what is sent again ---- */
 
-/* A stretch of a producer's batches that lies in the journal without a gap. */
+/* A stretch of a producer's batches of which those that are stored lie in the journal without a gap. */
 typedef struct {
     uint64_t number;  /* the producer's number of the first batch */
-    uint64_t seq;     /* of the first batch's first event; 0: live, not stored */
-    uint64_t end;     /* the seq after the last batch's last event */
+    uint64_t seq;     /* of the first event of the first that is stored; 0: none is */
+    uint64_t end;     /* the seq after the last one's last event */
     uint64_t batches; /* at most EVB_RUN_BATCHES */
 } evb_run;
 
@@ -80,8 +94,28 @@ typedef struct {
 /* The producer, or NULL: not known, or forgotten since it was silent for 10 minutes or longer. *err.code is 0 then. */
 const evb_producer *evb_catalog_producer(evb_catalog *self, const uint8_t id[EVB_PRODUCER_SIZE], evb_error *err);
 
-/* Notes that batch `number` of a producer was stored as seq .. end - 1 (both 0: live). EVB_ENOMEM. */
+/* Notes that batch `number` of a producer was stored as seq .. end - 1 (both 0: it was taken, but not stored). EVB_ENOMEM. */
 int evb_catalog_producer_note(evb_catalog *self, const uint8_t id[EVB_PRODUCER_SIZE], uint64_t number, uint64_t seq,
                               uint64_t end, int64_t now_ns, evb_error *err);
+
+/* ---- ids: what publishers named their events, so that none is stored twice ---- */
+
+enum { EVB_ID_KEY = 16 };
+
+/* What stands for an id on a topic: XXH3-128, seed 0, of topic, NUL and id. */
+void evb_id_key(const char *topic, size_t topic_size, const char *id, size_t id_size, uint8_t key[EVB_ID_KEY]);
+
+/* For how long, and how many, ids are kept from now on. most 0: none. */
+void evb_catalog_keep_ids(evb_catalog *self, int64_t window_ns, uint64_t most);
+
+/* The wall clock has been set: by so much (ns) it is ahead of where it would be. Ids keep their age. */
+void evb_catalog_clock_jumped(evb_catalog *self, int64_t by_ns);
+
+/* The seq under which the id was stored, or 0 in *seq: not known, or forgotten. EVB_EIO, EVB_EDAMAGED. */
+int evb_catalog_id(evb_catalog *self, const uint8_t key[EVB_ID_KEY], int64_t now_ns, uint64_t *seq, evb_error *err);
+
+/* Notes that the event with this id was stored as seq. Errors as above, and EVB_ESTORE. */
+int evb_catalog_id_note(evb_catalog *self, const uint8_t key[EVB_ID_KEY], uint64_t seq, int64_t now_ns,
+                        evb_error *err);
 
 #endif

@@ -1,11 +1,12 @@
-/* journal.c: appending, syncing, sealing, and dropping what retention says.
+/* journal.c: appending, syncing and sealing.
  *
  * Invariants: segments[] ascends and each begins where the one before ends; only the last is written to, only at its
  * end, and a failed write is cut off again before anything else is appended; `durable` moves only in sync (or trust).
  * A segment is sealed (synced, indexed, checkpointed) before the next begins, so that a start reads the last only.
  * After a failed fdatasync or a failed cut nothing is taken any more: the page cache says clean and lies (Rebello et
  * al., "Can Applications Recover from fsync Failures?", ATC 2020).
- * Leaves to others: opening (recovery.c), replay (reading.c), what a batch may be (hub). */
+ * Leaves to others: opening (recovery.c), replay (reading.c), what goes again (retention.c,
+ * sweep.c), what a batch may be (hub). */
 #include "journal/journal.h"
 
 #include <errno.h>
@@ -59,19 +60,32 @@ void evb_journal_destroy(evb_journal **self) {
         evb_log_say(&j->log, "journal: at its end: %s", err.text);
     for (size_t i = 0; i < j->segment_count; i++)
         evb_segment_close(&j->segments[i], j->io);
+    evb_journal_sweep_end(j);
+    evb_scan_free(&j->sweep.scan);
+    evb_buf_free(&j->sweep.out);
+    free(j->sweep.hits);
+    evb_gone_destroy(&j->gone);
     evb_catalog_destroy(&j->catalog);
     evb_scan_free(&j->scan);
     evb_io_destroy(&j->io);
     free(j->segments);
     free(j->touched);
     free(j->before);
+    free(j->chain.seqs);
     free(j);
     *self = NULL;
 }
 
-void evb_journal_configure(evb_journal *self, const evb_journal_options *options) { self->options = *options; }
+void evb_journal_configure(evb_journal *self, const evb_journal_options *options) {
+    evb_journal_sweep_end(self);
+    self->options = *options;
+    evb_catalog_keep_ids(self->catalog, options->id_window_ns, options->id_most);
+}
 
-uint64_t evb_journal_first(const evb_journal *self) { return self->segments[0].first; }
+uint64_t evb_journal_first(const evb_journal *self) {
+    uint64_t trimmed = evb_gone_trimmed(self->gone), first = self->segments[0].first;
+    return trimmed > first ? trimmed : first;
+}
 
 uint64_t evb_journal_head(const evb_journal *self) { return self->durable - 1; }
 
@@ -109,8 +123,7 @@ static int create_segment(evb_journal *self, uint64_t first, evb_error *err) {
     return rc;
 }
 
-/* Ends the active segment and begins the next. EVB_ESTORE: nothing changed but that it is synced; EVB_EIO: final. */
-static int roll(evb_journal *self, int64_t now_ns, evb_error *err) {
+int evb_journal_roll(evb_journal *self, int64_t now_ns, evb_error *err) {
     int rc = evb_journal_sync(self, err);
     if (rc || (rc = create_segment(self, evb_journal_active(self)->next, err)))
         return rc;
@@ -122,7 +135,7 @@ static int roll(evb_journal *self, int64_t now_ns, evb_error *err) {
 
 /* ---- appending ---- */
 
-static void look_for_room(evb_journal *self) {
+void evb_journal_look_for_room(evb_journal *self) {
     uint64_t left, total;
     self->unchecked = 0;
     if (self->io->space(self->io, &left, &total))
@@ -140,7 +153,7 @@ static int check_room(evb_journal *self, evb_error *err) {
     if (self->broken)
         return evb_fail(err, EVB_EIO, "journal: it failed before");
     if (self->full || self->unchecked >= ROOM_CHECK_BYTES)
-        look_for_room(self);
+        evb_journal_look_for_room(self);
     if (!self->full)
         return 0;
     return evb_fail(err, EVB_ESTORE, "disk full: less than %u %% is free; make room or lower --retain",
@@ -181,6 +194,7 @@ static int stamp(evb_journal *self, evb_record *rec, size_t i, uint64_t seq, int
     topic->version += rec->count;
     topic->batches++;
     topic->bytes += rec->size;
+    topic->time_ns = now_ns;
     return 0;
 }
 
@@ -208,7 +222,7 @@ static int write_records(evb_journal *self, const evb_record *recs, size_t count
         self->broken = true;
         return evb_fail_errno(err, EVB_EIO, errno, "journal: cannot cut off a failed write");
     }
-    look_for_room(self);
+    evb_journal_look_for_room(self);
     return evb_fail_errno(err, EVB_ESTORE, why, "cannot store");
 }
 
@@ -219,12 +233,20 @@ static size_t total_size(const evb_record *recs, size_t count) {
     return size;
 }
 
+/* Every so many batches of a topic one is noted, for reading the topic by itself. */
+static int note_milestone(evb_journal *self, const evb_record *rec, size_t i, evb_error *err) {
+    if ((self->before[i].batches + 1) % EVB_MILESTONE_EVERY)
+        return 0;
+    return evb_catalog_milestone_note(self->catalog, rec->topic, rec->topic_size, rec->seq, evb_journal_first(self),
+                                      err);
+}
+
 int evb_journal_append(evb_journal *self, evb_record *recs, size_t count, int64_t now_ns, evb_error *err) {
     size_t size = total_size(recs, count), done = 0;
     int rc = check_room(self, err);
     if (rc == 0 && evb_journal_active(self)->size &&
         evb_journal_active(self)->size + size > self->options.segment_bytes)
-        rc = roll(self, now_ns, err);
+        rc = evb_journal_roll(self, now_ns, err);
     if (rc || (rc = make_room_for(self, count, err)))
         return rc;
     uint64_t seq = evb_journal_active(self)->next;
@@ -238,7 +260,7 @@ int evb_journal_append(evb_journal *self, evb_record *recs, size_t count, int64_
         return rc;
     }
     for (size_t i = 0; i < count; i++)
-        if (!evb_segment_note(evb_journal_active(self), &recs[i])) {
+        if (!evb_segment_note(evb_journal_active(self), &recs[i]) || note_milestone(self, &recs[i], i, err)) {
             self->broken = true; /* written, but not to be found: only a restart can tell the two together again */
             return evb_fail(err, EVB_EIO, "journal: out of memory");
         }
@@ -260,49 +282,3 @@ int evb_journal_sync(evb_journal *self, evb_error *err) {
 }
 
 void evb_journal_trust(evb_journal *self) { self->durable = evb_journal_active(self)->next; }
-
-/* ---- retention ---- */
-
-static void drop_oldest(evb_journal *self) {
-    char name[EVB_SEGMENT_NAME];
-    evb_segment *seg = &self->segments[0];
-    evb_segment_close(seg, self->io);
-    evb_segment_name(seg->first, name);
-    if (self->io->remove(self->io, name) && errno != ENOENT)
-        evb_log_say(&self->log, "%s: cannot remove", name);
-    evb_segment_index_name(seg->first, name);
-    self->io->remove(self->io, name);
-    self->bytes -= seg->size;
-    self->segment_count--;
-    memmove(seg, seg + 1, self->segment_count * sizeof *seg);
-}
-
-/* Whether every event of the oldest segment is older than retention keeps. */
-static bool too_old(evb_journal *self, int64_t now_ns) {
-    evb_error err;
-    evb_segment *seg = &self->segments[0];
-    return self->options.retain_ns && evb_journal_open_segment(self, seg, &err) == 0 &&
-           seg->time_ns < now_ns - self->options.retain_ns;
-}
-
-/* Events expire a segment at a time, so one that lasts long is ended early: what is kept is at most an eighth more. */
-static bool lasts_too_long(const evb_journal *self, int64_t now_ns) {
-    const evb_segment *seg = evb_journal_active(self);
-    return self->options.retain_ns && seg->place_count &&
-           seg->places[0].time_ns < now_ns - self->options.retain_ns / 8;
-}
-
-void evb_journal_tend(evb_journal *self, int64_t now_ns) {
-    evb_error err;
-    if (self->broken)
-        return;
-    look_for_room(self);
-    if (lasts_too_long(self, now_ns) && roll(self, now_ns, &err))
-        evb_log_say(&self->log, "%s", err.text);
-    size_t before = self->segment_count;
-    while (self->segment_count > 1 &&
-           ((self->options.retain_bytes && self->bytes > self->options.retain_bytes) || too_old(self, now_ns)))
-        drop_oldest(self);
-    if (self->segment_count != before && self->io->sync_dir(self->io))
-        evb_log_say(&self->log, "journal: cannot sync its directory after retention");
-}

@@ -12,11 +12,21 @@
 
 typedef struct evb_journal evb_journal;
 
+/* Events of a pattern that are kept for less time than the rest. */
 typedef struct {
-    uint64_t segment_bytes;   /* begin a new segment beyond this */
-    uint64_t retain_bytes;    /* drop the oldest segments beyond this; 0: keep all */
-    int64_t retain_ns;        /* drop segments whose newest event is older; 0: keep all */
+    const char *pattern; /* NUL-terminated, well formed */
+    int64_t age_ns;
+} evb_retain;
+
+typedef struct {
+    uint64_t segment_bytes;    /* begin a new segment beyond this */
+    uint64_t retain_bytes;     /* drop the oldest segments beyond this; 0: keep all */
+    int64_t retain_ns;         /* drop segments whose newest event is older; 0: keep all */
+    const evb_retain *retains; /* borrowed until other options come */
+    size_t retain_count;
     unsigned reserve_percent; /* take no events while less of the disk is free */
+    int64_t id_window_ns;     /* an event's own id is known for so long, */
+    uint64_t id_most;         /* and until so many newer ones came; 0: ids are not looked at */
 } evb_journal_options;
 
 /* Opens the journal behind io (which it takes over, also on failure) and recovers it: reads the last segment, cuts off
@@ -43,8 +53,23 @@ int evb_journal_sync(evb_journal *self, evb_error *err);
 /* Forgets the appended but unsynced difference: what was appended counts as readable without a sync (--sync MS|none). */
 void evb_journal_trust(evb_journal *self);
 
-/* Drops what retention says and looks how full the disk is. To be called about once a second. */
-void evb_journal_tend(evb_journal *self, int64_t now_ns);
+/* Drops what retention says, rewrites segments much of which is gone, and looks how full the disk is. To be called about
+ * once a second; true: there is more to do, so call it again soon. */
+bool evb_journal_tend(evb_journal *self, int64_t now_ns);
+
+/* Takes away what is below seq `first`, which is at most appended + 1: whole segments at once, the rest is no longer
+ * read. EVB_ESTORE, EVB_EIO. */
+int evb_journal_trim(evb_journal *self, uint64_t first, int64_t now_ns, evb_error *err);
+
+/* Takes away every event that was appended so far and matches: none is read again, and the disk gets its room back by
+ * and by. Versions go on. *count: how many they were; UINT64_MAX: nobody has counted. EVB_ESTORE, EVB_EIO. */
+int evb_journal_purge(evb_journal *self, const evb_patterns *patterns, uint64_t *count, evb_error *err);
+
+/* The first seq, not below `from`, from which on nothing is missing that the patterns may match (NULL: everything). */
+uint64_t evb_journal_left(const evb_journal *self, const evb_patterns *patterns, uint64_t from);
+
+/* The seq of a topic's last event, which `last` is, or 0: all that it had was purged or has expired by its pattern. */
+uint64_t evb_journal_last(const evb_journal *self, const char *topic, size_t size, uint64_t last);
 
 /* The oldest seq that is left; the newest that is safe (0: none); the newest that was appended. */
 uint64_t evb_journal_first(const evb_journal *self);
@@ -54,7 +79,7 @@ uint64_t evb_journal_appended(const evb_journal *self);
 /* Bytes of all segments. */
 uint64_t evb_journal_bytes(const evb_journal *self);
 
-/* Appends to *out whole records that hold seqs in from..to and match, until out holds max bytes (at least one record)
+/* Appends to *out whole records that hold seqs in from..to, match and are not gone, until out holds max bytes (at least one record)
  * or enough was looked at for one go; *next is where to go on, > to when that is all. to <= head. EVB_EGONE when from
  * is below first, EVB_EDAMAGED, EVB_EIO, EVB_ENOMEM. */
 int evb_journal_read(evb_journal *self, uint64_t from, uint64_t to, size_t max, const evb_patterns *patterns,
@@ -63,8 +88,20 @@ int evb_journal_read(evb_journal *self, uint64_t from, uint64_t to, size_t max, 
 /* The first seq whose time is time_ns or later; head + 1 when there is none. Errors as read. */
 int evb_journal_seek_time(evb_journal *self, int64_t time_ns, uint64_t *seq, evb_error *err);
 
-/* The seq of the first event of the record that is `skip` records behind the one that begins at seq. */
-int evb_journal_skip(evb_journal *self, uint64_t seq, uint64_t skip, uint64_t *out, evb_error *err);
+/* Where a batch lies; all 0: not there. */
+typedef struct {
+    uint64_t seq, version; /* of its first event */
+    uint32_t count;
+} evb_stored;
+
+/* Finds a producer's batches number .. number + count - 1 among the records of seq .. end - 1: fills out[count].
+ * EVB_EGONE when seq is below first; else errors as read. */
+int evb_journal_batches(evb_journal *self, uint64_t seq, uint64_t end, const uint8_t producer[EVB_PRODUCER_SIZE],
+                        uint64_t number, size_t count, evb_stored *out, evb_error *err);
+
+/* The record that holds seq, checked, whose bytes live until the journal's next call: 1; 0 when it is not there.
+ * It may not be safe yet. Errors as read. */
+int evb_journal_find(evb_journal *self, uint64_t seq, evb_record *rec, evb_error *err);
 
 /* The directory that it lies in, for what belongs beside it; borrowed. */
 evb_io *evb_journal_io(evb_journal *self);

@@ -58,6 +58,8 @@ typedef struct {
     uint64_t from, to;
     size_t max;
     const evb_patterns *patterns;
+    const evb_gone *gone;
+    uint64_t first; /* of what is left */
     evb_buf *out;
     uint64_t next; /* where to go on */
     size_t looked; /* bytes */
@@ -70,10 +72,12 @@ static bool take_record(reading *r, const evb_record *rec, int *rc, evb_error *e
         r->next = r->to + 1;
         return false;
     }
-    bool wanted = evb_patterns_match(r->patterns, rec->topic, rec->topic_size);
+    bool wanted =
+        rec->count && evb_patterns_match(r->patterns, rec->topic, rec->topic_size) && !evb_gone_hides(r->gone, rec);
     if (wanted && r->out->size && r->out->size + rec->size > r->max)
         return false;
-    if (wanted && !evb_buf_add(r->out, rec->record, rec->size)) {
+    uint32_t before = rec->seq < r->first ? (uint32_t)(r->first - rec->seq) : 0; /* trimmed */
+    if (wanted && !evb_record_slice(r->out, rec, before, rec->count - before)) {
         *rc = evb_fail(err, EVB_ENOMEM, "journal: out of memory");
         return false;
     }
@@ -103,13 +107,36 @@ static int read_segment(evb_journal *self, reading *r, evb_error *err) {
     return 0;
 }
 
+/* Reads the records that the chain names, and says where to go on. */
+static int read_chain(evb_journal *self, reading *r, evb_error *err) {
+    const evb_chain *chain = &self->chain;
+    evb_record rec;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < chain->count && chain->seqs[i] <= chain->known && !r->done; i++) {
+        if (i && chain->seqs[i] == chain->seqs[i - 1])
+            continue;
+        rc = evb_journal_find(self, chain->seqs[i], &rec, err);
+        if (rc == 0)
+            return evb_fail(err, EVB_EDAMAGED, "journal: seq %" PRIu64 " is not where it was", chain->seqs[i]);
+        rc = rc > 0 ? 0 : rc;
+        if (rc == 0 && !take_record(r, &rec, &rc, err))
+            r->done = true;
+    }
+    if (rc == 0 && !r->done && r->next <= chain->known)
+        r->next = chain->known + 1;
+    return rc;
+}
+
 int evb_journal_read(evb_journal *self, uint64_t from, uint64_t to, size_t max, const evb_patterns *patterns,
                      evb_buf *out, uint64_t *next, evb_error *err) {
-    reading r = {from, to, max, patterns, out, from, 0, false};
+    reading r = {from, to, max, patterns, self->gone, evb_journal_first(self), out, from, 0, false};
     if (from < evb_journal_first(self))
-        return evb_fail(err, EVB_EGONE, "events before %" PRIu64 " are gone: retention has removed them",
-                        evb_journal_first(self));
+        return evb_fail(err, EVB_EGONE, "events before %" PRIu64 " are gone", evb_journal_first(self));
     int rc = 0;
+    if (from <= to && evb_journal_chain(self, from, to, patterns)) {
+        rc = read_chain(self, &r, err);
+        r.done = true;
+    }
     while (rc == 0 && !r.done && r.next <= to)
         rc = read_segment(self, &r, err);
     *next = r.next;
@@ -136,24 +163,51 @@ int evb_journal_seek_time(evb_journal *self, int64_t time_ns, uint64_t *seq, evb
     return rc;
 }
 
-int evb_journal_skip(evb_journal *self, uint64_t seq, uint64_t skip, uint64_t *out, evb_error *err) {
+int evb_journal_find(evb_journal *self, uint64_t seq, evb_record *rec, evb_error *err) {
+    evb_error why;
+    if (seq < self->segments[0].first || seq >= evb_journal_active(self)->next)
+        return 0;
+    evb_segment *seg = evb_journal_segment_of(self, seq);
+    int rc = evb_journal_open_segment(self, seg, err);
+    if (rc || (rc = evb_segment_seek(seg, self->io, seq, &self->scan, err)))
+        return rc;
+    rc = evb_scan_next(&self->scan, rec, &why);
+    if (rc < 0)
+        return evb_segment_fail(seg, rc, self->scan.offset, seq, why.text, err);
+    return rc > 0 && rec->seq <= seq && seq < rec->seq + rec->count;
+}
+
+/* Takes a record into the places of the batches looked for. */
+static void note_batch(const evb_record *rec, const uint8_t *producer, uint64_t number, size_t count,
+                       evb_stored *out) {
+    if (memcmp(rec->producer, producer, EVB_PRODUCER_SIZE) == 0 && rec->producer_seq >= number &&
+        rec->producer_seq - number < count)
+        out[rec->producer_seq - number] = (evb_stored){rec->seq, rec->version, rec->count};
+}
+
+int evb_journal_batches(evb_journal *self, uint64_t seq, uint64_t end, const uint8_t producer[EVB_PRODUCER_SIZE],
+                        uint64_t number, size_t count, evb_stored *out, evb_error *err) {
     evb_record rec;
     evb_error why;
-    while (skip) {
+    memset(out, 0, count * sizeof *out);
+    if (seq < self->segments[0].first)
+        return evb_fail(err, EVB_EGONE, "its batches are gone");
+    while (seq < end && !out[count - 1].seq) {
         evb_segment *seg = evb_journal_segment_of(self, seq);
-        int rc = seq < seg->first ? evb_fail(err, EVB_EGONE, "its batches are gone")
-                                  : evb_journal_open_segment(self, seg, err);
+        int rc = evb_journal_open_segment(self, seg, err);
         if (rc || (rc = evb_segment_seek(seg, self->io, seq, &self->scan, err)))
             return rc;
-        while (skip && (rc = evb_scan_next(&self->scan, &rec, &why)) > 0) {
+        while (seq < end && !out[count - 1].seq && (rc = evb_scan_next(&self->scan, &rec, &why)) > 0) {
             seq = rec.seq + rec.count;
-            skip--;
+            if (seq <= end)
+                note_batch(&rec, producer, number, count, out);
         }
         if (rc < 0)
             return evb_segment_fail(seg, rc, self->scan.offset, seq, why.text, err);
-        if (skip && seg == evb_journal_active(self))
-            return evb_fail(err, EVB_EDAMAGED, "journal: it ends before seq %" PRIu64, seq);
+        if (rc == 0 && seq < seg->next)
+            seq = seg->next;
+        if (rc == 0 && seg == evb_journal_active(self))
+            break;
     }
-    *out = seq;
     return 0;
 }

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "journal/journal_private.h"
 
@@ -118,22 +119,47 @@ static int begin_journal(evb_journal *self, evb_error *err) {
 
 /* ---- the catalog ---- */
 
+/* Takes in the ids that events of a record have of their own. */
+static int ingest_ids(evb_catalog *catalog, const evb_record *rec, evb_error *err) {
+    evb_header room[EVB_HEADER_ROOM];
+    uint8_t key[EVB_ID_KEY];
+    evb_event event;
+    evb_mp cursor = rec->events;
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < rec->count && evb_record_next(&cursor, &event, room); i++) {
+        if (!event.id)
+            continue;
+        evb_id_key(rec->topic, rec->topic_size, event.id, event.id_size, key);
+        rc = evb_catalog_id_note(catalog, key, rec->seq + i, rec->time_ns, err);
+    }
+    return rc;
+}
+
 /* Counts a record for its topic and its producer. */
-static int ingest(evb_catalog *catalog, const evb_record *rec, evb_error *err) {
+static int ingest(evb_catalog *catalog, const evb_record *rec, bool ids, evb_error *err) {
     int rc = evb_catalog_reserve(catalog, 1, err);
     evb_topic_state *topic = rc ? NULL : evb_catalog_topic(catalog, rec->topic, rec->topic_size, err);
     if (!topic)
         return EVB_ENOMEM;
-    topic->last = rec->seq + rec->count - 1;
-    topic->version = rec->version + rec->count - 1;
-    topic->batches++;
-    topic->bytes += rec->size;
+    uint64_t last = rec->seq + rec->count - 1, batches = topic->batches + 1;
+    if (last > topic->last) /* else gone.log has said what came later */
+        *topic = (evb_topic_state){.last = last,
+                                   .version = rec->version + rec->count - 1,
+                                   .bytes = topic->bytes + rec->size,
+                                   .time_ns = rec->time_ns};
+    topic->batches = batches;
+    if (batches % EVB_MILESTONE_EVERY == 0 &&
+        (rc = evb_catalog_milestone_note(catalog, rec->topic, rec->topic_size, rec->seq, 0, err)))
+        return rc;
+    if (ids && (rc = ingest_ids(catalog, rec, err)))
+        return rc;
     return evb_catalog_producer_note(catalog, rec->producer, rec->producer_seq, rec->seq, rec->seq + rec->count,
                                      rec->time_ns, err);
 }
 
 int evb_journal_catch_up(evb_journal *self, evb_error *err) {
     uint64_t from = evb_catalog_seq(self->catalog) + 1, end = evb_journal_active(self)->next;
+    int64_t ids_ns = self->options.id_most ? evb_clock_wall_ns() - self->options.id_window_ns : INT64_MAX;
     if (from < self->segments[0].first)
         from = self->segments[0].first;
     while (from < end) {
@@ -144,7 +170,7 @@ int evb_journal_catch_up(evb_journal *self, evb_error *err) {
         if (rc || (rc = evb_segment_seek(seg, self->io, from, &self->scan, err)))
             return rc;
         while ((rc = evb_scan_next(&self->scan, &rec, &why)) > 0)
-            if ((rc = ingest(self->catalog, &rec, err)))
+            if (rec.count && (rc = ingest(self->catalog, &rec, rec.time_ns >= ids_ns, err)))
                 return rc;
         if (rc < 0)
             return evb_segment_fail(seg, rc, self->scan.offset, from, why.text, err);
@@ -162,7 +188,15 @@ static int open_catalog(evb_journal *self, const char *path, evb_error *err) {
             return evb_fail_errno(err, EVB_EIO, errno, "%s: cannot remove", path);
         self->catalog = evb_catalog_new(path, err);
     }
-    return self->catalog ? 0 : err->code;
+    if (!self->catalog)
+        return err->code;
+    evb_catalog_keep_ids(self->catalog, self->options.id_window_ns, self->options.id_most);
+    return 0;
+}
+
+/* What is known of topics that have no events left comes before those that have. */
+static int teach_catalog(evb_journal *self, evb_error *err) {
+    return evb_catalog_seq(self->catalog) ? 0 : evb_gone_teach(self->gone, self->catalog, err);
 }
 
 static int recover_catalog(evb_journal *self, const char *path, evb_error *err) {
@@ -179,13 +213,16 @@ static int recover_catalog(evb_journal *self, const char *path, evb_error *err) 
     } else if (!seq && self->segment_count > 1) {
         evb_log_say(&self->log, "catalog: missing; building it anew from %zu segments", self->segment_count);
     }
-    return evb_journal_catch_up(self, err);
+    rc = teach_catalog(self, err);
+    return rc ? rc : evb_journal_catch_up(self, err);
 }
 
 int evb_journal_recover(evb_journal *self, const char *catalog_path, evb_error *err) {
     int rc = list_segments(self, err);
     if (rc == 0)
         rc = self->segment_count ? read_last(self, err) : begin_journal(self, err);
+    if (rc == 0 && !(self->gone = evb_gone_new(self->io, self->log, err)))
+        rc = err->code;
     if (rc == 0)
         rc = recover_catalog(self, catalog_path, err);
     if (rc)

@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 
-enum { SCAN_PIECE = 256 * 1024 };
+enum { PIECE_FIRST = 32 * 1024, PIECE_MOST = 256 * 1024 };
 
 void evb_scan_start(evb_scan *scan, evb_io *io, int fd, uint64_t offset, uint64_t end) {
     scan->io = io;
@@ -17,6 +17,7 @@ void evb_scan_start(evb_scan *scan, evb_io *io, int fd, uint64_t offset, uint64_
     scan->offset = scan->buf_offset = offset;
     scan->end = end;
     scan->buf.size = 0;
+    scan->piece = PIECE_FIRST;
 }
 
 /* Makes `want` bytes from scan->offset on be in the buffer, or all up to the end; *have says how many are. */
@@ -27,7 +28,8 @@ static int fill(evb_scan *scan, size_t want, size_t *have, evb_error *err) {
         return 0;
     evb_buf_drop(&scan->buf, skip);
     scan->buf_offset = scan->offset;
-    size_t room = want > SCAN_PIECE ? want : SCAN_PIECE;
+    size_t room = want > scan->piece ? want : scan->piece;
+    scan->piece = PIECE_MOST;
     uint64_t left = scan->end - scan->offset;
     size_t more = (room < left ? room : (size_t)left) - *have;
     if (!evb_buf_reserve(&scan->buf, more))

@@ -13,6 +13,7 @@ typedef struct {
     uint64_t end;    /* where the walk stops */
     evb_buf buf;     /* bytes of the file from buf_offset on */
     uint64_t buf_offset;
+    size_t piece; /* how much the next read takes at least: little at first, then more */
 } evb_scan;
 
 void evb_scan_start(evb_scan *scan, evb_io *io, int fd, uint64_t offset, uint64_t end);

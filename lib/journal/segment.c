@@ -263,7 +263,7 @@ int evb_segment_seek_time(const evb_segment *seg, evb_io *io, int64_t time_ns, e
     *seq = seg->next;
     evb_scan_start(scan, io, seg->fd, place_before(seg, time_ns).offset, seg->size);
     while ((rc = evb_scan_next(scan, &rec, &why)) > 0)
-        if (rec.time_ns >= time_ns) {
+        if (rec.count && rec.time_ns >= time_ns) {
             *seq = rec.seq;
             return 0;
         }

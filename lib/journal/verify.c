@@ -30,6 +30,7 @@ typedef struct {
     char name[EVB_SEGMENT_NAME];
     evb_scan scan;
     uint64_t expected; /* the seq that should come next */
+    bool compacted;    /* seqs may be missing in it */
     bool damaged;
     int copy; /* fd of the new file, or -1 */
     uint64_t copy_size;
@@ -118,7 +119,8 @@ static int hole(walk *w, uint64_t from, uint64_t to, uint64_t last, const char *
 
 static int good(walk *w, const evb_record *rec, uint64_t offset) {
     int rc = 0;
-    if (rec->seq > w->expected &&
+    w->compacted |= evb_record_compacted(rec);
+    if (rec->seq > w->expected && !w->compacted &&
         !(rec->topic_size == sizeof LOST_TOPIC - 1 && memcmp(rec->topic, LOST_TOPIC, rec->topic_size) == 0))
         rc = hole(w, offset, offset, rec->seq - 1, "seqs are missing before this place");
     rc = rc ? rc : copy_bytes(w, rec->record, rec->size);
@@ -132,7 +134,9 @@ static int good(walk *w, const evb_record *rec, uint64_t offset) {
 
 /* What is wrong with a record whose checksum holds, or NULL. */
 static const char *fault_of(const walk *w, const evb_record *rec) {
-    return rec->seq < w->expected ? "a seq comes again" : evb_record_check_events(rec, EVB_PAYLOAD_MOST);
+    return rec->seq < w->expected      ? "a seq comes again"
+           : evb_record_compacted(rec) ? NULL
+                                       : evb_record_check_events(rec, EVB_PAYLOAD_MOST, NULL);
 }
 
 /* A fault at offset `from`: finds the next good record, or the segment's end, and deals with what lies between. */
@@ -181,7 +185,7 @@ static int walk_records(walk *w, uint64_t segment_end_seq) {
         if ((rc = good(w, &rec, at)))
             return rc;
     }
-    if (segment_end_seq > w->expected)
+    if (segment_end_seq > w->expected && !w->compacted)
         return hole(w, w->scan.end, w->scan.end, segment_end_seq - 1, "it ends too early");
     return 0;
 }
@@ -196,7 +200,7 @@ static int walk_segment(walk *w, size_t i) {
     if (size < 0)
         return evb_fail_errno(w->err, EVB_EIO, errno, "%s", w->name);
     w->expected = w->firsts[i];
-    w->damaged = false;
+    w->damaged = w->compacted = false;
     w->out->segments++;
     if (w->out->segments == 1)
         w->out->first = w->firsts[i];

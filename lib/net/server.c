@@ -41,6 +41,7 @@ enum {
     BACKLOG = 1024
 };
 static const int64_t BEAT_NS = EVB_SECOND_NS;
+static const int64_t TEND_AGAIN_NS = 50 * EVB_MILLISECOND_NS; /* while there is more to tend */
 static const int64_t WATCH_NS = 250 * EVB_MILLISECOND_NS;
 static const uint64_t MEMORY_BOUND = (uint64_t)512 << 20;
 static const char BEAT_TOPIC[] = "$hub.beat";
@@ -516,8 +517,8 @@ static int on_time(evb_server *self, evb_error *err) {
         self->beat_due_ns = now + BEAT_NS;
     }
     if (now >= self->tend_due_ns) {
-        evb_journal_tend(self->journal, evb_clock_wall_ns());
-        self->tend_due_ns = now + self->options.tend_ns;
+        bool more = evb_journal_tend(self->journal, evb_clock_wall_ns());
+        self->tend_due_ns = now + (more ? TEND_AGAIN_NS : self->options.tend_ns);
     }
     int rc = 0;
     if (now >= evb_hub_deadline(self->hub)) {

@@ -120,7 +120,7 @@ void fake_feed_record(fake_hub *self, size_t i) {
 static uint64_t keep(fake_hub *self, evb_buf *bytes) {
     evb_record rec;
     assert_null(evb_record_parse(bytes->data, bytes->size, &rec));
-    assert_null(evb_record_check_events(&rec, EVB_PAYLOAD_DEFAULT));
+    assert_null(evb_record_check_events(&rec, EVB_PAYLOAD_DEFAULT, NULL));
     fake_topic *t = topic_of(self, rec.topic, rec.topic_size);
     if (rec.flags & EVB_FLAG_LIVE) {
         evb_record_stamp(&rec, 0, 0, t->live + 1, 1);
@@ -256,11 +256,12 @@ static void publish(fake_hub *self, request *r) {
     begin(self, r, "ok", 1);
     msgpack_pack_array(&r->packer, count);
     for (size_t i = 0; i < count; i++) {
-        msgpack_pack_array(&r->packer, 4); /* one more than a reader knows */
+        msgpack_pack_array(&r->packer, 6); /* one more than a reader knows */
         msgpack_pack_uint64(&r->packer, runs[i].number);
         msgpack_pack_uint64(&r->packer, runs[i].batches);
         msgpack_pack_uint64(&r->packer, runs[i].seq);
-        msgpack_pack_nil(&r->packer);
+        for (int more = 0; more < 3; more++)
+            msgpack_pack_nil(&r->packer);
     }
 }
 
@@ -284,7 +285,10 @@ static void fetch(fake_hub *self, request *r) {
     uint64_t next = from, end = to && to < self->head ? to : self->head;
     self->fetches++;
     if (from < self->first) {
-        refuse(self, r, "gone", "gone: what is left begins later");
+        begin(self, r, "error", 3);
+        evb_mp_pack_str(&r->packer, "gone", 4);
+        evb_mp_pack_str(&r->packer, "gone: what is left begins later", 31);
+        msgpack_pack_uint64(&r->packer, self->first);
         evb_patterns_destroy(&patterns);
         return;
     }

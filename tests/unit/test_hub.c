@@ -19,6 +19,7 @@ typedef struct {
     evb_patterns *live;
     char catalog[64];
     evb_buf body; /* of the request under way */
+    int64_t now_ns;
     evb_action *actions;
     size_t count;
 } fixture;
@@ -29,7 +30,8 @@ static int set_up(void **state) {
     strcpy(f->catalog, "/tmp/evb-catalog-XXXXXX");
     close(mkstemp(f->catalog));
     unlink(f->catalog);
-    evb_journal_options options = {.segment_bytes = 1 << 20};
+    evb_journal_options options = {.segment_bytes = 1 << 20, .id_window_ns = 100, .id_most = 5};
+    f->now_ns = 99;
     f->journal = evb_journal_new(evb_io_memory_new(NULL), f->catalog, &options, (evb_log){0}, &err);
     f->live = evb_patterns_new((const char *const[]){"trace.#"}, 1, &err);
     f->hub = evb_hub_new(f->journal, &(evb_hub_options){.max_payload = 1000, .live = f->live, .pid = 7}, 0, &err);
@@ -56,11 +58,22 @@ static void add_batch(fixture *f, uint8_t producer, uint64_t number, const char 
         assert_true(evb_record_add(&f->body, start, &(evb_event){.payload = "x", .size = 1}));
 }
 
+/* A batch of events with the ids given, one letter each; '-': without one. */
+static void add_ids(fixture *f, uint8_t producer, uint64_t number, const char *topic, const char *ids) {
+    uint8_t id[EVB_PRODUCER_SIZE] = {producer};
+    size_t start = f->body.size;
+    assert_true(evb_record_begin(&f->body, topic, strlen(topic), 0, id, number));
+    for (; *ids; ids++) {
+        evb_event event = {.payload = "x", .size = 1, .id = *ids == '-' ? NULL : ids, .id_size = *ids != '-'};
+        assert_true(evb_record_add(&f->body, start, &event));
+    }
+}
+
 /* Sends the request and ends the round. */
 static void play(fixture *f, evb_buf *head) {
     evb_error err = {0};
     assert_int_equal(evb_hub_request(f->hub, &a_peer, (evb_origin){-1, -1}, head->data, head->size, f->body.data,
-                                     f->body.size, 99, 0, &err),
+                                     f->body.size, f->now_ns, 0, &err),
                      0);
     assert_int_equal(evb_hub_commit(f->hub, 0, &f->actions, &f->count, &err), 0);
     assert_true(f->count > 0);
@@ -75,6 +88,19 @@ static void free_replies(fixture *f) {
         evb_buf_free(&f->actions[i].head);
         evb_buf_free(&f->actions[i].body);
     }
+}
+
+/* The events of a row that were known: "[index=seq …]". */
+static int show_again(char *text, evb_mp *mp) {
+    uint64_t v[2];
+    uint32_t n, fields;
+    char *at = text;
+    assert_true(evb_mp_uint(mp, v) && evb_mp_array(mp, &n));
+    for (uint32_t i = 0; i < n; i++) {
+        assert_true(evb_mp_array(mp, &fields) && fields == 2 && evb_mp_uint(mp, v) && evb_mp_uint(mp, v + 1));
+        at += sprintf(at, "%s%d=%d", i ? " " : "[", (int)v[0], (int)v[1]);
+    }
+    return (int)(at - text) + sprintf(at, "]");
 }
 
 /* Publishes what was added; the reply as "ok n.b.s n.b.s" or "error CODE" into text. */
@@ -101,9 +127,13 @@ static void publish(fixture *f, uint64_t acked, char *text) {
         sprintf(text, " %.*s", (int)size, word);
     } else {
         assert_true(evb_mp_array(&mp, &n));
-        for (uint32_t three; n--; text += sprintf(text, " %d.%d.%d", (int)v[0], (int)v[1], (int)v[2]))
-            assert_true(evb_mp_array(&mp, &three) && evb_mp_uint(&mp, v) && evb_mp_uint(&mp, v + 1) &&
+        for (uint32_t fields; n--;) {
+            assert_true(evb_mp_array(&mp, &fields) && evb_mp_uint(&mp, v) && evb_mp_uint(&mp, v + 1) &&
                         evb_mp_uint(&mp, v + 2));
+            text += sprintf(text, " %d.%d.%d", (int)v[0], (int)v[1], (int)v[2]);
+            if (fields > 4)
+                text += show_again(text, &mp);
+        }
     }
     free_replies(f);
 }
@@ -135,7 +165,7 @@ static void what_comes_again_is_answered_and_not_stored(void **state) {
     add_batch(f, 1, 2, "a", 2);
     add_batch(f, 1, 3, "a", 1);
     publish(f, 0, text);
-    assert_string_equal(text, "ok 1.1.1 2.1.5 3.1.7");
+    assert_string_equal(text, "ok 1.1.1 2.2.5");
     assert_int_equal(evb_journal_head(f->journal), 7);
     assert_int_equal(f->count, 2);
 }
@@ -182,6 +212,85 @@ static void live_topics_are_passed_on_and_not_stored(void **state) {
     publish(f, 0, text);
     assert_string_equal(text, "ok 3.1.0");
     assert_int_equal(f->count, 1);
+}
+
+static void frames_of_both_kinds_are_remembered(void **state) {
+    fixture *f = *state;
+    char text[4000], again[4000];
+    for (int round = 0; round < 2; round++) {
+        for (uint64_t i = 0; i < 64; i++) {
+            for (uint64_t k = 1; k <= 8; k++)
+                add_batch(f, 1, i * 8 + k, k % 2 ? "a" : "trace.x", 1);
+            publish(f, 0, i ? again : text);
+        }
+        if (round == 0)
+            assert_int_equal(evb_journal_head(f->journal), 256);
+    }
+    assert_int_equal(evb_journal_head(f->journal), 256);
+    assert_string_equal(text, "ok 1.1.1 2.1.0 3.1.2 4.1.0 5.1.3 6.1.0 7.1.4 8.1.0");
+    assert_string_equal(again, "ok 505.1.253 506.1.0 507.1.254 508.1.0 509.1.255 510.1.0 511.1.256 512.1.0");
+}
+
+static void an_id_is_stored_once_on_its_topic(void **state) {
+    fixture *f = *state;
+    char text[200];
+    add_ids(f, 1, 1, "a", "x-y");
+    publish(f, 0, text);
+    assert_string_equal(text, "ok 1.1.1");
+    add_ids(f, 2, 1, "a", "x");
+    publish(f, 0, text);
+    assert_string_equal(text, "ok 1.1.1[0=1]");
+    assert_int_equal(f->count, 1); /* nothing is fanned out */
+    add_ids(f, 2, 2, "b", "x");
+    add_ids(f, 2, 3, "a", "zyz-");
+    add_ids(f, 2, 4, "a", "xy");
+    add_ids(f, 2, 5, "a", "-");
+    publish(f, 1, text);
+    assert_string_equal(text, "ok 2.1.4 3.1.5[1=3 2=5] 4.1.1[0=1 1=3] 5.1.7");
+    assert_int_equal(f->count, 4);
+    assert_int_equal(evb_journal_head(f->journal), 7);
+}
+
+static void batches_with_known_ids_are_known_when_sent_again(void **state) {
+    fixture *f = *state;
+    char text[200], again[200];
+    add_ids(f, 1, 1, "a", "x");
+    publish(f, 0, text);
+    for (int i = 0; i < 2; i++) {
+        add_ids(f, 2, 1, "a", "-x-");
+        add_ids(f, 2, 2, "a", "x");
+        add_ids(f, 2, 3, "a", "-y-");
+        add_ids(f, 2, 4, "a", "yy");
+        publish(f, 0, i ? again : text);
+        assert_int_equal(evb_journal_head(f->journal), 6);
+    }
+    assert_string_equal(text, "ok 1.1.2[1=1] 2.1.1[0=1] 3.1.4 4.1.5[0=5 1=5]");
+    assert_string_equal(again, text);
+}
+
+static void ids_are_forgotten(void **state) {
+    fixture *f = *state;
+    char text[200];
+    add_ids(f, 1, 1, "a", "x");
+    publish(f, 0, text);
+    f->now_ns += 100;
+    add_ids(f, 1, 2, "a", "x");
+    publish(f, 1, text);
+    assert_string_equal(text, "ok 2.1.1[0=1]");
+    f->now_ns += 1; /* older than the window */
+    add_ids(f, 1, 3, "a", "x");
+    publish(f, 2, text);
+    assert_string_equal(text, "ok 3.1.2");
+    add_ids(f, 1, 4, "a", "1234x");
+    publish(f, 3, text);
+    assert_string_equal(text, "ok 4.1.3[4=2]");
+    add_ids(f, 1, 5, "a", "5"); /* the fifth newer one */
+    add_ids(f, 1, 6, "a", "x");
+    publish(f, 4, text);
+    assert_string_equal(text, "ok 5.1.7 6.1.2[0=2]"); /* looked up before the frame was stored */
+    add_ids(f, 1, 7, "a", "x");
+    publish(f, 6, text);
+    assert_string_equal(text, "ok 7.1.8");
 }
 
 static void bad_frames_are_refused_whole(void **state) {
@@ -243,6 +352,10 @@ int main(void) {
         T(the_middle_of_a_long_run_is_found),
         T(a_hole_in_the_numbers_is_refused),
         T(live_topics_are_passed_on_and_not_stored),
+        T(frames_of_both_kinds_are_remembered),
+        T(an_id_is_stored_once_on_its_topic),
+        T(batches_with_known_ids_are_known_when_sent_again),
+        T(ids_are_forgotten),
         T(bad_frames_are_refused_whole),
         T(mangled_requests_are_answered),
     };

@@ -425,8 +425,13 @@ static void segments_roll_and_are_found_again(void **state) {
     assert_int_equal(seq, 1);
     assert_int_equal(evb_journal_seek_time(j, 5000, &seq, &err), 0);
     assert_int_equal(seq, 301);
-    assert_int_equal(evb_journal_skip(j, 7, 200, &seq, &err), 0);
-    assert_int_equal(seq, 207);
+    evb_stored places[3];
+    assert_int_equal(evb_journal_batches(j, 7, 301, PRODUCER, 206, 3, places, &err), 0);
+    assert_int_equal(places[0].seq, 206);
+    assert_int_equal(places[2].seq, 208);
+    assert_int_equal(evb_journal_batches(j, 7, 301, PRODUCER, 299, 3, places, &err), 0);
+    assert_int_equal(places[1].seq, 300);
+    assert_int_equal(places[2].seq, 0);
     evb_journal_destroy(&j);
     j = open_with(f, small, NULL, &err);
     assert_int_equal(read_all(j, "#"), 300);
@@ -437,6 +442,71 @@ static void segments_roll_and_are_found_again(void **state) {
     evb_topic_state *t = evb_catalog_topic(evb_journal_catalog(j), "a", 1, &err);
     assert_int_equal(t->version, 201);
     assert_non_null(strstr(f->log, "catalog"));
+    evb_journal_destroy(&j);
+}
+
+/* Reads `patterns` from a seq to the head: how many events, and the sum of their seqs. */
+static uint64_t read_from(evb_journal *j, const char *const *patterns, size_t count, uint64_t from, uint64_t *sum) {
+    evb_patterns *p = evb_patterns_new(patterns, count, NULL);
+    uint64_t next = from, head = evb_journal_head(j), events = 0, before = from - 1;
+    evb_error err = {0};
+    evb_buf out = {0};
+    *sum = 0;
+    while (next <= head) {
+        out.size = 0;
+        assert_int_equal(evb_journal_read(j, next, head, 30000, p, &out, &next, &err), 0);
+        evb_record rec;
+        for (size_t at = 0; at < out.size; at += rec.size) {
+            assert_null(evb_record_parse(out.data + at, out.size - at, &rec));
+            assert_true(rec.seq + rec.count - 1 > before);
+            for (uint64_t seq = rec.seq; seq < rec.seq + rec.count; seq++)
+                if (seq > before) {
+                    *sum += seq;
+                    events++;
+                    before = seq;
+                }
+        }
+    }
+    assert_int_equal(next, head + 1);
+    evb_buf_free(&out);
+    evb_patterns_destroy(&p);
+    return events;
+}
+
+/* 620 batches of two events each of "s" and 310 of "t" among what is 20 times as much. */
+static evb_journal *sparse_journal(fixture *f) {
+    evb_error err = {0};
+    evb_journal_options options = {.segment_bytes = 1 << 20, .reserve_percent = 5};
+    evb_journal *j = open_with(f, options, NULL, &err);
+    uint64_t number = 1;
+    for (int i = 0; i < 620; i++) {
+        must_append(j, "s", number++, 2, 50);
+        if (i % 2)
+            must_append(j, "t", number++, 1, 50);
+        for (int k = 0; k < 10; k++)
+            must_append(j, "other", number++, 1, 2000);
+    }
+    return j;
+}
+
+static void a_few_topics_are_read_by_themselves(void **state) {
+    fixture *f = *state;
+    evb_journal *j = sparse_journal(f);
+    static const char *const one[] = {"s"}, *const both[] = {"t", "s", "never"}, *const scanned[] = {"s", "t", "x.*"};
+    for (int round = 0; round < 2; round++) {
+        uint64_t sum, same, head = evb_journal_head(j);
+        assert_int_equal(read_from(j, one, 1, 1, &sum), 1240);
+        for (uint64_t from = 1; from <= head + 1; from += 613) {
+            uint64_t n = read_from(j, scanned, 3, from, &same);
+            assert_int_equal(read_from(j, both, 3, from, &sum), n);
+            assert_int_equal(sum, same);
+        }
+        evb_journal_destroy(&j);
+        unlink(f->catalog);
+        evb_error err = {0};
+        evb_journal_options options = {.segment_bytes = 1 << 20, .reserve_percent = 5};
+        j = open_with(f, options, NULL, &err);
+    }
     evb_journal_destroy(&j);
 }
 
@@ -464,6 +534,250 @@ static void retention_drops_whole_segments(void **state) {
     assert_int_equal(evb_journal_first(j), 301);
     must_append(j, "a", 301, 1, 10);
     assert_int_equal(evb_journal_head(j), 301);
+    evb_journal_destroy(&j);
+}
+
+static evb_topic_state topic_state(evb_journal *j, const char *topic) {
+    evb_topic_state state;
+    evb_error err;
+    assert_int_equal(evb_catalog_look(evb_journal_catalog(j), topic, strlen(topic), &state, &err), 0);
+    return state;
+}
+
+static void purge(evb_journal *j, const char *pattern, uint64_t *count) {
+    evb_error err = {0};
+    evb_patterns *p = evb_patterns_new(&pattern, 1, NULL);
+    if (evb_journal_purge(j, p, count, &err))
+        fail_msg("%s", err.text);
+    evb_patterns_destroy(&p);
+}
+
+static uint64_t left(evb_journal *j, const char *pattern, uint64_t from) {
+    evb_patterns *p = evb_patterns_new(&pattern, 1, NULL);
+    uint64_t first = evb_journal_left(j, p, from);
+    evb_patterns_destroy(&p);
+    return first;
+}
+
+static uint64_t count_events(evb_journal *j, const char *pattern, uint64_t from) {
+    uint64_t sum;
+    return read_from(j, &pattern, 1, from, &sum);
+}
+
+/* 30 batches of ten each of a.1, a.2 and b, in that order, in small segments. */
+static evb_journal *mixed_journal(fixture *f, const evb_journal_options *options) {
+    evb_error err = {0};
+    evb_journal *j = open_with(f, *options, NULL, &err);
+    static const char *const topics[] = {"a.1", "a.2", "b"};
+    for (uint64_t i = 0; i < 90; i++)
+        must_append(j, topics[i % 3], i + 1, 10, 100);
+    return j;
+}
+
+/* Tends until there is nothing more to do. */
+static void tend(evb_journal *j, int64_t now_ns) {
+    for (int i = 0; evb_journal_tend(j, now_ns) && i < 1000; i++)
+        ;
+    assert_false(evb_journal_tend(j, now_ns));
+}
+
+static void verify_whole(fixture *f, uint64_t events) {
+    evb_verification v;
+    evb_error err = {0};
+    if (evb_journal_verify(f->disk, (evb_log){keep_line, f}, &v, &err))
+        fail_msg("%s\n%s", err.text, f->log);
+    assert_true(v.events >= events);
+}
+
+static const evb_journal_options SMALL = {.segment_bytes = 10000, .reserve_percent = 5};
+
+static void trim_takes_what_is_before(void **state) {
+    fixture *f = *state;
+    evb_error err = {0};
+    evb_journal *j = mixed_journal(f, &SMALL);
+    uint64_t bytes = evb_journal_bytes(j);
+    for (int round = 0; round < 3; round++) {
+        assert_int_equal(evb_journal_trim(j, 455, 5000, &err), 0);
+        assert_int_equal(evb_journal_first(j), 455);
+        assert_in_range(evb_journal_bytes(j), bytes / 3, bytes / 2 + 10000);
+        assert_int_equal(count_events(j, "#", 455), 900 - 454);
+        assert_int_equal(left(j, "b", 1), 455);
+        evb_journal_destroy(&j);
+        if (round == 1)
+            unlink(f->catalog);
+        j = open_with(f, SMALL, NULL, &err);
+    }
+    assert_int_equal(evb_journal_trim(j, 9999, 5000, &err), 0);
+    assert_int_equal(evb_journal_first(j), 901);
+    assert_int_equal(evb_journal_bytes(j), 0);
+    evb_journal_destroy(&j);
+    unlink(f->catalog);
+    j = open_with(f, SMALL, NULL, &err);
+    assert_int_equal(topic_state(j, "a.2").version, 300);
+    must_append(j, "a.2", 91, 1, 10);
+    assert_int_equal(topic_state(j, "a.2").version, 301);
+    assert_int_equal(count_events(j, "#", evb_journal_first(j)), 1);
+    evb_journal_destroy(&j);
+}
+
+static void purge_takes_a_pattern_and_versions_go_on(void **state) {
+    fixture *f = *state;
+    evb_error err = {0};
+    uint64_t count;
+    evb_journal *j = mixed_journal(f, &SMALL);
+    purge(j, "never", &count);
+    assert_int_equal(count, 0);
+    assert_int_equal(left(j, "#", 1), 1);
+    purge(j, "a.1", &count);
+    assert_int_equal(count, 300);
+    must_append(j, "a.1", 91, 2, 10);
+    for (int round = 0; round < 4; round++) {
+        assert_int_equal(count_events(j, "#", 1), 602);
+        assert_int_equal(count_events(j, "a.1", 1), 2);
+        assert_int_equal(left(j, "a.1", 1), 881); /* behind the last one that is gone */
+        assert_int_equal(left(j, "a.1", 881), 881);
+        assert_int_equal(left(j, "*.1", 1), 881);
+        assert_int_equal(left(j, "a.2", 1), 1);
+        assert_int_equal(evb_journal_last(j, "a.1", 3, 902), 902);
+        assert_int_equal(evb_journal_last(j, "a.1", 3, 880), 0);
+        if (round == 1) { /* the disk gets its room back */
+            uint64_t before = evb_journal_bytes(j);
+            tend(j, 5000);
+            assert_in_range(evb_journal_bytes(j), 1, before - 30 * 1000);
+        }
+        evb_journal_destroy(&j);
+        if (round == 2)
+            unlink(f->catalog);
+        j = open_with(f, SMALL, NULL, &err);
+    }
+    purge(j, "a.*", &count);
+    assert_true(count == UINT64_MAX);
+    assert_int_equal(count_events(j, "#", 1), 300);
+    tend(j, 5000);
+    evb_journal_destroy(&j);
+    verify_whole(f, 302); /* those of the last segment are still there */
+    unlink(f->catalog);
+    j = open_with(f, SMALL, NULL, &err);
+    assert_int_equal(topic_state(j, "a.1").version, 302);
+    assert_int_equal(topic_state(j, "a.2").version, 300);
+    assert_int_equal(topic_state(j, "b").version, 300);
+    evb_journal_destroy(&j);
+}
+
+static void patterns_have_ages_of_their_own(void **state) {
+    fixture *f = *state;
+    evb_error err = {0};
+    const evb_retain retains[] = {{"a.#", 100}, {"c", 10}};
+    evb_journal_options options = SMALL;
+    options.retains = retains;
+    options.retain_count = 2;
+    evb_journal *j = mixed_journal(f, &options); /* at 1001 to 1090 */
+    tend(j, 1090 + 5);
+    assert_int_equal(left(j, "#", 1), 1);
+    tend(j, 1140);
+    uint64_t gone = left(j, "a.2", 1);
+    assert_in_range(gone, 200, 411);
+    assert_int_equal(left(j, "b", 1), 1);
+    assert_int_equal(count_events(j, "b", 1), 300);
+    assert_in_range(count_events(j, "a.#", 1), (901 - gone) / 3, 600 - gone / 2);
+    tend(j, 1300);
+    assert_int_equal(left(j, "#", 1), 891);
+    assert_int_equal(count_events(j, "a.#", 1), 0);
+    assert_int_equal(count_events(j, "#", 1), 300);
+    assert_int_equal(evb_journal_first(j), 1);
+    evb_journal_destroy(&j);
+    verify_whole(f, 300);
+    unlink(f->catalog);
+    j = open_with(f, options, NULL, &err);
+    assert_int_equal(topic_state(j, "a.1").version, 300);
+    assert_int_equal(left(j, "#", 1), 891);
+    must_append(j, "a.1", 91, 1, 10);
+    assert_int_equal(topic_state(j, "a.1").version, 301);
+    evb_journal_destroy(&j);
+}
+
+/* Segments of which nothing is left do not pile up. */
+static void empty_segments_are_removed(void **state) {
+    fixture *f = *state;
+    evb_error err = {0};
+    uint64_t count;
+    evb_journal *j = open_with(f, SMALL, NULL, &err);
+    must_append(j, "keep", 1, 1, 100);
+    for (uint64_t i = 2; i < 100; i++)
+        must_append(j, "go", i, 10, 100);
+    must_append(j, "keep", 100, 1, 100);
+    purge(j, "go", &count);
+    tend(j, 5000);
+    assert_int_equal(count_events(j, "#", 1), 2);
+    evb_journal_destroy(&j);
+    uint64_t *firsts;
+    size_t segments;
+    assert_int_equal(evb_segment_list(f->disk, &firsts, &segments, &err), 0);
+    assert_int_equal(firsts[0], 1);
+    assert_int_equal(segments, 2);
+    free(firsts);
+    j = open_with(f, SMALL, NULL, &err);
+    assert_int_equal(count_events(j, "#", 1), 2);
+    evb_journal_destroy(&j);
+}
+
+/* A crash, or a full disk, between any two writes of it: what is not gone is there, what is gone does not come back. */
+static void a_crash_while_segments_are_written_again(void **state) {
+    fixture *f = *state;
+    for (int crash = 0; crash < 60; crash++) {
+        evb_io_destroy(&f->disk);
+        f->disk = evb_io_memory_new(NULL);
+        unlink(f->catalog);
+        bad_disk *d;
+        evb_error err = {0};
+        evb_journal *j = mixed_journal(f, &SMALL);
+        uint64_t count;
+        purge(j, "a.1", &count);
+        evb_journal_destroy(&j);
+        j = open_with(f, SMALL, &d, &err);
+        d->left[crash % 3] = crash / 3;
+        d->why = ENOSPC;
+        d->short_write = 100;
+        const char *const a2 = "a.2";
+        evb_patterns *p = evb_patterns_new(&a2, 1, NULL);
+        bool purged = evb_journal_purge(j, p, &count, &err) == 0;
+        evb_patterns_destroy(&p);
+        for (int i = 0; i < 50; i++)
+            evb_journal_tend(j, 5000);
+        unlink(f->catalog);
+        evb_journal *after = open_with(f, SMALL, NULL, &err);
+        if (!after)
+            fail_msg("crash %d: %s", crash, err.text);
+        assert_int_equal(count_events(after, "b", 1), 300);
+        assert_int_equal(count_events(after, "a.1", 1), 0);
+        if (purged)
+            assert_int_equal(count_events(after, "a.2", 1), 0);
+        assert_int_equal(topic_state(after, "a.1").version, 300);
+        assert_int_equal(topic_state(after, "a.2").version, 300);
+        evb_journal_destroy(&after);
+        evb_journal_destroy(&j);
+    }
+}
+
+static void a_torn_note_of_what_is_gone_is_cut_off(void **state) {
+    fixture *f = *state;
+    evb_error err = {0};
+    uint64_t count;
+    evb_journal *j = mixed_journal(f, &SMALL);
+    purge(j, "a.1", &count);
+    purge(j, "b", &count);
+    evb_journal_destroy(&j);
+    int fd = f->disk->open(f->disk, "gone.log", false);
+    assert_int_equal(f->disk->truncate(f->disk, fd, f->disk->size(f->disk, fd) - 44), 0); /* into the purge of b */
+    f->disk->close(f->disk, fd);
+    j = open_with(f, SMALL, NULL, &err);
+    assert_non_null(strstr(f->log, "gone.log: cut off"));
+    assert_int_equal(count_events(j, "#", 1), 600);
+    purge(j, "b", &count);
+    evb_journal_destroy(&j);
+    j = open_with(f, SMALL, NULL, &err);
+    assert_null(strstr(f->log, "gone.log"));
+    assert_int_equal(count_events(j, "#", 1), 300);
     evb_journal_destroy(&j);
 }
 
@@ -523,7 +837,14 @@ int main(void) {
         T(a_full_disk_refuses_and_takes_again),
         T(a_failed_sync_is_final),
         T(segments_roll_and_are_found_again),
+        T(a_few_topics_are_read_by_themselves),
         T(retention_drops_whole_segments),
+        T(trim_takes_what_is_before),
+        T(purge_takes_a_pattern_and_versions_go_on),
+        T(patterns_have_ages_of_their_own),
+        T(empty_segments_are_removed),
+        T(a_crash_while_segments_are_written_again),
+        T(a_torn_note_of_what_is_gone_is_cut_off),
         T(a_segment_that_cannot_begin_loses_nothing),
         T(a_crash_after_any_write_keeps_what_was_synced),
     };
