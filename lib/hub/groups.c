@@ -187,7 +187,7 @@ static int tell_members(evb_hub *hub) {
     evb_member *m;
     TAILQ_FOREACH (group, &hub->groups, link) {
         if (group->hungry && work_due(group) <= hub->now_ns)
-            call_some(group, UINT64_MAX);
+            call_some(group, group->replay.next <= group->replay.to ? UINT64_MAX : group->pending.waiting_events);
         if (group->hungry)
             call_done(group);
         TAILQ_FOREACH (m, &group->members, link) {
