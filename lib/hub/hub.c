@@ -189,6 +189,7 @@ static const struct {
            {"fetch", 4, evb_hub_fetch},
            {"status", 0, status},
            {"seek", 1, evb_hub_seek},
+           {"producer", 1, evb_hub_producer},
            {"topics", 3, evb_hub_topics},
            {"trim", 1, evb_hub_trim},
            {"purge", 1, evb_hub_purge},

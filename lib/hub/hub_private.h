@@ -75,6 +75,7 @@ bool evb_hub_read_patterns(evb_mp *args, evb_patterns **out, evb_error *why);
 int evb_hub_publish(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_fetch(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_seek(evb_hub *self, const evb_request *request, evb_error *err);
+int evb_hub_producer(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_topics(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_trim(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_purge(evb_hub *self, const evb_request *request, evb_error *err);
