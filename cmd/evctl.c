@@ -15,6 +15,7 @@
 #include "base/opts.h"
 #include "base/paths.h"
 #include "base/units.h"
+#include "evctl_transfer.h"
 #include "journal/verify.h"
 
 typedef struct {
@@ -22,12 +23,24 @@ typedef struct {
     const char *url, *dir;
     int64_t timeout_ns;
     bool json;
+    const char *from, *to, *output;
+    uint64_t after;
+    bool allow_gap, dry_run;
 } options;
 
 static const evb_opt ROWS[] = {
     {'u', "url", EVB_OPT_STRING, offsetof(options, url), NULL, "URL", "the hub's address (also EVBUS_URL)", NULL},
     {'d', "dir", EVB_OPT_STRING, offsetof(options, dir), NULL, "DIR", "the journal's directory", "@dir"},
     {'J', "json", EVB_OPT_FLAG, offsetof(options, json), NULL, NULL, "one JSON object instead of text", NULL},
+    {0, "from", EVB_OPT_STRING, offsetof(options, from), NULL, "POSITION",
+     "export: begin at first, last, a SEQ, a TIME, or -N back", "first last today yesterday 10m 1h 1d -10"},
+    {0, "to", EVB_OPT_STRING, offsetof(options, to), NULL, "SEQ|TIME", "export: end with that seq, or at that time",
+     "now today yesterday 10m 1h 1d"},
+    {0, "allow-gap", EVB_OPT_FLAG, offsetof(options, allow_gap), NULL, NULL, "export: what is left is enough", NULL},
+    {'o', "output", EVB_OPT_STRING, offsetof(options, output), NULL, "FILE", "export: write to FILE", "@file"},
+    {0, "after", EVB_OPT_NUMBER, offsetof(options, after), NULL, "SEQ", "import: only what is behind SEQ of the file",
+     NULL},
+    {'n', "dry-run", EVB_OPT_FLAG, offsetof(options, dry_run), NULL, NULL, "import: only check the file", NULL},
     {0, "timeout", EVB_OPT_DURATION, offsetof(options, timeout_ns), NULL, "SEC",
      "how long to wait for the hub (5; 0: for ever)", NULL},
     EVB_OPTS_STANDARD(options, standard),
@@ -147,11 +160,48 @@ static int repair(const options *o, evb_error *err) {
     return rc;
 }
 
+/* ---- export and import ---- */
+
+/* Fills in what both take; the URL is the caller's to free. */
+static int transfer(const options *o, int argc, char **argv, evb_error *err,
+                    int (*run)(const transfer_options *t, int argc, char **argv, evb_error *err)) {
+    const evb_environment env = environment();
+    char *url = o->dir ? NULL : o->url ? strdup(o->url) : evb_paths_url(&env, err);
+    transfer_options t = {.url = url,
+                          .dir = o->dir,
+                          .timeout_ns = o->timeout_ns ? o->timeout_ns : -1,
+                          .json = o->json,
+                          .from = o->from,
+                          .to = o->to,
+                          .allow_gap = o->allow_gap,
+                          .output = o->output,
+                          .after = o->after,
+                          .dry_run = o->dry_run,
+                          .log = LOG};
+    int rc = url || o->dir ? run(&t, argc, argv, err) : err->code;
+    free(url);
+    return rc;
+}
+
+static int run_export(const transfer_options *t, int argc, char **argv, evb_error *err) {
+    return transfer_export(t, (const char *const *)argv, (size_t)argc, err);
+}
+
+static int run_import(const transfer_options *t, int argc, char **argv, evb_error *err) {
+    if (argc > 1)
+        return evb_fail(err, EVB_EINVAL, "import: one FILE, or none for stdin");
+    return transfer_import(t, argc ? argv[0] : NULL, err);
+}
+
 static int run(const options *o, int argc, char **argv, evb_error *err) {
     static const struct {
         const char *name;
         int (*run)(const options *o, evb_error *err);
     } COMMANDS[] = {{"status", status}, {"verify", verify}, {"repair", repair}};
+    if (argc && strcmp(argv[0], "export") == 0)
+        return transfer(o, argc - 1, argv + 1, err, run_export);
+    if (argc && strcmp(argv[0], "import") == 0)
+        return transfer(o, argc - 1, argv + 1, err, run_import);
     if (argc != 1)
         return evb_fail(err, EVB_EINVAL, "one of status, verify, repair is wanted; try 'evctl --help'");
     for (size_t i = 0; i < sizeof COMMANDS / sizeof *COMMANDS; i++)

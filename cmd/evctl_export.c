@@ -16,8 +16,8 @@
 #include "base/lock.h"
 #include "base/replace.h"
 #include "client/records.h"
-#include "event/position.h"
 #include "evctl_transfer.h"
+#include "event/position.h"
 #include "journal/export.h"
 #include "journal/journal.h"
 
@@ -194,7 +194,7 @@ static int write_export(source *s, const transfer_options *o, int fd, evb_export
     return rc;
 }
 
-static void print_extent(const transfer_options *o, const evb_export_extent *e) {
+void transfer_print_extent(const transfer_options *o, const evb_export_extent *e) {
     if (o->json)
         printf("{\"events\":%" PRIu64 ",\"batches\":%" PRIu64 ",\"first\":%" PRIu64 ",\"last\":%" PRIu64
                ",\"missing\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"xxh3\":\"%016" PRIx64 "\"}\n",
@@ -244,7 +244,7 @@ static int write_output(source *s, const transfer_options *o, evb_error *err) {
     bool special = stat(o->output, &st) == 0 && !S_ISREG(st.st_mode);
     int rc = special ? write_special(s, o, &extent, err) : write_file(s, o, &extent, err);
     if (rc == 0)
-        print_extent(o, &extent);
+        transfer_print_extent(o, &extent);
     return rc;
 }
 
