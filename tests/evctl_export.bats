@@ -39,12 +39,12 @@ assert_refused() { # STATUS TEXT COMMAND…
     start_other
     many_kinds
     run evctl export -o all.evb
-    assert_output --regexp '^622 events, seqs 1 to 622, [0-9]+ bytes$'
+    assert_output --regexp '^620 events, seqs 1 to 620, [0-9]+ bytes$'
     run evctl -u "$OTHER" import all.evb
-    assert_output '622 of 622 events stored, as seqs 1 to 622'
+    assert_output '620 of 620 events stored, as seqs 1 to 620'
     events_of "$EVBUS_URL" >here
     events_of "$OTHER" >there
-    assert_equal "$(wc -l <here)" 622
+    assert_equal "$(wc -l <here)" 620
     cmp here there
     # Versions and seqs are those of the same events; times and derived ids are not.
     evctl -u "$OTHER" export -o again.evb
@@ -76,11 +76,11 @@ assert_refused() { # STATUS TEXT COMMAND…
     assert_equal "$(jq -c '[.events, .first, .last, .missing]' <<<"$output")" '[2,118,119,0]' ||
         evsub --from first -e -F '%s %t\n' 'order.*.paid' bytes
     run evctl export --from -3 -o part.evb order.1
-    assert_output --regexp '^3 events, seqs 620 to 622,'
+    assert_output --regexp '^3 events, seqs 618 to 620,'
     run evctl export --from last -o part.evb order.3
     assert_output --regexp '^1 events, seqs 117 to 117,'
     run evctl export --from 1h --to now -o part.evb
-    assert_output --regexp '^622 events,'
+    assert_output --regexp '^620 events,'
     run evctl export --to 2020-01-01 -o part.evb
     assert_output 'no events'
     run evctl export --from now -o part.evb
@@ -105,7 +105,7 @@ assert_refused() { # STATUS TEXT COMMAND…
     assert_refused 64 'one FILE' evctl import a b
     assert_refused 64 'No such file' evctl import nowhere
     assert_refused 69 '' evctl -u "ipc://$PWD/nobody" export -o x
-    assert_refused 74 'nowhere/x' evctl export -o /proc/nowhere/x
+    assert_refused 74 '/proc/nowhere' evctl export -o /proc/nowhere/x
     assert_not_exists x
     assert_equal "$(find . -name 'x.*')" ''
 }
@@ -119,11 +119,11 @@ assert_refused() { # STATUS TEXT COMMAND…
     assert_exists /dev/null
     [[ -c /dev/null ]]
     mkfifo pipe
-    start cat pipe
-    exec 8<pipe
-    evctl export -o pipe order.2.paid
+    start bash -c 'cat pipe >got'
+    timeout 20 evctl export -o pipe order.2.paid
+    wait_for_exit "$PID"
     [[ -p pipe ]]
-    exec 8<&-
+    evctl import -n got
 }
 
 @test "a file cut short anywhere, or with any byte changed, is refused with its place, and nothing is stored" {
@@ -159,17 +159,17 @@ PY
     start_other
     evctl -u "$OTHER" import <all.evb
     run evctl -u "$OTHER" import all.evb
-    assert_output '0 of 622 events stored; 622 were there already'
+    assert_output '0 of 620 events stored; 620 were there already'
     kill -TERM "$OTHER_PID"
     wait_for_exit "$OTHER_PID"
     start_other
     run evctl -u "$OTHER" -J import all.evb
-    assert_equal "$(jq -c '[.events, .stored, .again, .left_out]' <<<"$output")" '[622,0,622,0]'
+    assert_equal "$(jq -c '[.events, .stored, .again, .left_out]' <<<"$output")" '[620,0,620,0]'
     # A part of it is another file, and --after another import. An event with an id of its own is known by it.
     run evctl -u "$OTHER" import --after 20 all.evb
-    assert_output '601 of 622 events stored, as seqs 623 to 1223; 1 were there already; 20 left out'
+    assert_output '599 of 620 events stored, as seqs 621 to 1219; 1 were there already; 20 left out'
     run evctl -u "$OTHER" import --after 20 all.evb
-    assert_output '0 of 622 events stored; 602 were there already; 20 left out'
+    assert_output '0 of 620 events stored; 600 were there already; 20 left out'
 }
 
 @test "a hub that is killed in the middle of an import: run again, each event is there once" {
@@ -228,14 +228,14 @@ PY
     evctl export -o all.evb
     stop_hub
     run evctl -d copy import all.evb
-    assert_output '623 of 623 events stored, as seqs 1 to 623'
+    assert_output '621 of 621 events stored, as seqs 1 to 621'
     cmp <(cat "$JOURNAL"/*.evj) <(cat copy/*.evj)
     assert_equal "$(stat -c %a copy)" 700
     evctl -d copy verify
     start_hub -d copy
     evsub --from first -e -J >there
     cmp here there
-    assert_equal "$(evpub -p order.1 more)" 624
+    assert_equal "$(evpub -p order.1 more)" 622
     stop_hub
     assert_refused 64 'is there and not empty' evctl -d copy import all.evb
     # What has gaps is no journal.
