@@ -213,7 +213,9 @@ PY
         evctl -u "$OTHER" import all.evb
     assert_equal "$(evctl -u "$OTHER" -J status | jq .head)" 0
     # A dead letter is the hub's own.
-    evsub -g workers --from first --max-deliver 1 -W 0.1 small -- false || true
+    evsub -g workers -n 0 --from first small
+    printf 'take 1 10\nreject 1 no use\nquit\n' | timeout 30 "$PYTHON" "$ROOT/tests/peers/member.py" workers
+    timeout 20 evsub --from first -n 1 '$dead.workers'
     run evctl export -o dead.evb '$dead.workers'
     assert_output --regexp '^1 events'
     run evctl -u "$OTHER" import dead.evb
