@@ -19,7 +19,7 @@ static const int64_t TOPICS_BUDGET_NS = 20 * EVB_MILLISECOND_NS; /* of waiting f
 /* A kind of call: what is under way of it, and when it was last answered. */
 typedef struct {
     bool asked;
-    int64_t answered_ns; /* monotonic; 0: never */
+    int64_t asked_ns, answered_ns; /* monotonic; 0: never */
 } turn;
 
 struct evb_watch {
@@ -27,8 +27,6 @@ struct evb_watch {
     const evb_patterns *patterns;
     turn status, groups, clients, topics;
     evb_watch_status hub;
-    uint64_t events_in; /* what the rate is counted from */
-    int64_t tick_ns;
     char absent[512]; /* why the hub does not answer; empty: it does */
     /* topics */
     evb_table *by_name;
@@ -124,12 +122,13 @@ static bool read_text(evb_mp *mp, char **out) {
     size_t size;
     uint32_t count = 1;
     evb_buf joined = {0};
-    bool array = evb_mp_array(mp, &count), ok = true;
+    bool ok = true;
+    evb_mp_array(mp, &count);
     for (uint32_t i = 0; ok && i < count; i++) {
         ok = evb_mp_str(mp, &text, &size);
         ok = ok && (i == 0 || evb_buf_add(&joined, " ", 1)) && evb_buf_add(&joined, text, size);
     }
-    if (ok && (array || joined.size || count) && evb_buf_add(&joined, "", 1)) {
+    if (ok && evb_buf_add(&joined, "", 1)) {
         free(*out);
         *out = (char *)joined.data;
         return true;
@@ -188,12 +187,11 @@ static void push_rate(evb_watch_history *h, double rate) {
 static void is_absent(evb_watch *self, const char *why) { snprintf(self->absent, sizeof self->absent, "%s", why); }
 
 /* Takes note that a call was answered. False: by an error, or not as it should be. */
-static bool taken(evb_watch *self, turn *t, const evb_reply *reply, bool ok) {
+static bool taken(turn *t, const evb_reply *reply, bool ok) {
     t->asked = false;
     if (reply->code || !ok)
         return false;
     t->answered_ns = evb_clock_monotonic_ns();
-    (void)self;
     return true;
 }
 
@@ -205,6 +203,7 @@ static bool ask(evb_watch *self, turn *t, const char *op, evb_done_fn *done) {
     if (!call)
         return false;
     t->asked = true;
+    t->asked_ns = evb_clock_monotonic_ns();
     evb_call_send(self->bus, call);
     return true;
 }
@@ -239,7 +238,7 @@ static void status_done(void *context, evb_call *call, const evb_reply *reply) {
         is_absent(self, reply->text);
         return;
     }
-    if (!taken(self, &self->status, reply, read_status(reply->results, &now))) {
+    if (!taken(&self->status, reply, read_status(reply->results, &now))) {
         free_status(&now);
         is_absent(self, "the hub's answer does not speak evbus-protocol(7)");
         return;
@@ -386,7 +385,7 @@ static bool take_page(evb_watch *self, evb_mp mp) {
 static void page_done(void *context, evb_call *call, const evb_reply *reply) {
     evb_watch *self = context;
     (void)call;
-    if (!taken(self, &self->topics, reply, !reply->code && take_page(self, reply->results))) {
+    if (!taken(&self->topics, reply, !reply->code && take_page(self, reply->results))) {
         self->looking = false;
         return;
     }
@@ -462,7 +461,7 @@ static void groups_done(void *context, evb_call *call, const evb_reply *reply) {
     while (ok && i < count)
         ok = read_group(&mp, &rows[i++]);
     (void)call;
-    if (!taken(self, &self->groups, reply, ok)) {
+    if (!taken(&self->groups, reply, ok)) {
         free_groups(rows, i);
         return;
     }
@@ -502,7 +501,7 @@ static void clients_done(void *context, evb_call *call, const evb_reply *reply) 
     while (ok && i < count)
         ok = read_client(&mp, &rows[i++]);
     (void)call;
-    if (!taken(self, &self->clients, reply, ok)) {
+    if (!taken(&self->clients, reply, ok)) {
         free_clients(rows, i);
         return;
     }
@@ -522,7 +521,6 @@ static void push_histories(evb_watch *self) {
 
 bool evb_watch_tick(evb_watch *self) {
     int64_t now = evb_clock_monotonic_ns();
-    self->tick_ns = now;
     bool first = ask(self, &self->status, "status", status_done);
     if (self->absent[0] || !self->status.answered_ns)
         return first; /* the rest when it is there */
@@ -536,11 +534,11 @@ bool evb_watch_settled(const evb_watch *self) {
 }
 
 const char *evb_watch_absent(const evb_watch *self, int64_t *since_ns) {
-    static const int64_t PATIENCE_NS = 3 * EVB_SECOND_NS;
+    static const int64_t PATIENCE_NS = 3 * EVB_SECOND_NS / 2;
     *since_ns = self->status.answered_ns;
     if (self->absent[0])
         return self->absent;
-    if (self->status.asked && evb_clock_monotonic_ns() - self->status.answered_ns > PATIENCE_NS)
+    if (self->status.asked && evb_clock_monotonic_ns() - self->status.asked_ns > PATIENCE_NS)
         return "it does not answer";
     return NULL;
 }
