@@ -15,6 +15,7 @@
 #include "base/opts.h"
 #include "base/paths.h"
 #include "base/units.h"
+#include "evctl_top.h"
 #include "evctl_transfer.h"
 #include "journal/verify.h"
 
@@ -193,6 +194,15 @@ static int run_import(const transfer_options *t, int argc, char **argv, evb_erro
     return transfer_import(t, argc ? argv[0] : NULL, err);
 }
 
+static int top(const options *o, int argc, char **argv, evb_error *err) {
+    const evb_environment env = environment();
+    char *url = o->url ? strdup(o->url) : evb_paths_url(&env, err);
+    int rc = url ? top_run(url, o->timeout_ns ? o->timeout_ns : -1, (const char *const *)argv, (size_t)argc, err)
+                 : err->code;
+    free(url);
+    return rc;
+}
+
 static int run(const options *o, int argc, char **argv, evb_error *err) {
     static const struct {
         const char *name;
@@ -202,6 +212,8 @@ static int run(const options *o, int argc, char **argv, evb_error *err) {
         return transfer(o, argc - 1, argv + 1, err, run_export);
     if (argc && strcmp(argv[0], "import") == 0)
         return transfer(o, argc - 1, argv + 1, err, run_import);
+    if (argc && strcmp(argv[0], "top") == 0)
+        return top(o, argc - 1, argv + 1, err);
     if (argc != 1)
         return evb_fail(err, EVB_EINVAL, "one of status, verify, repair is wanted; try 'evctl --help'");
     for (size_t i = 0; i < sizeof COMMANDS / sizeof *COMMANDS; i++)
