@@ -436,7 +436,7 @@ static void uptime_text(int64_t ns, char *out, size_t size) {
 
 static void draw_hub(const drawing *d) {
     const evb_watch_status *s = evb_watch_hub(d->watch);
-    char text[TOP_TEXT], number[TOP_TEXT];
+    char text[TOP_TEXT], number[24];
     int x = add_piece(d, 0, "evbus", A_BOLD);
     if (s->uptime_ns) {
         uptime_text(s->uptime_ns, text, sizeof text);

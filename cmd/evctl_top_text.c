@@ -63,7 +63,7 @@ void top_spark(const evb_watch_history *history, size_t width, bool utf8, char *
         return;
     if (width > EVB_WATCH_HISTORY)
         width = EVB_WATCH_HISTORY;
-    unsigned from = history->at + EVB_WATCH_HISTORY - (unsigned)width;
+    unsigned from = history->at + 1 + EVB_WATCH_HISTORY - (unsigned)width;
     for (unsigned i = 0; i < width; i++)
         most = fmaxf(most, history->rates[(from + i) % EVB_WATCH_HISTORY]);
     for (unsigned i = 0; i < width; i++) {

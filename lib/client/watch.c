@@ -180,8 +180,8 @@ static double rate_of(uint64_t before, uint64_t now, int64_t ns) {
 }
 
 static void push_rate(evb_watch_history *h, double rate) {
-    h->rates[h->at] = (float)rate;
     h->at = (h->at + 1) % EVB_WATCH_HISTORY;
+    h->rates[h->at] = (float)rate;
 }
 
 static void is_absent(evb_watch *self, const char *why) { snprintf(self->absent, sizeof self->absent, "%s", why); }
@@ -315,6 +315,8 @@ static bool take_topic(evb_watch *self, evb_mp *mp, int64_t now) {
     t->rate = rate_of(t->version, row.version, now - t->seen_ns);
     if (t->rate > 0 && !t->history)
         t->history = calloc(1, sizeof *t->history);
+    if (t->history)
+        t->history->rates[t->history->at] = (float)t->rate;
     t->version = row.version;
     t->last = row.last;
     t->bytes = row.bytes;
@@ -512,7 +514,7 @@ static void clients_done(void *context, evb_call *call, const evb_reply *reply) 
 
 /* ---- the API ---- */
 
-/* Each tick adds a rate to the histories, so that all are of the same times. */
+/* Each tick adds a rate to the histories, so that all are of the same times; what the tick finds goes in its place. */
 static void push_histories(evb_watch *self) {
     for (size_t i = 0; i < self->count; i++)
         if (self->list[i]->history)

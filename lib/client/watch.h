@@ -11,7 +11,7 @@
 
 enum { EVB_WATCH_HISTORY = 64 };
 
-/* The newest EVB_WATCH_HISTORY rates, one for each tick: rates[(at + i) % EVB_WATCH_HISTORY] from the oldest on. */
+/* The newest EVB_WATCH_HISTORY rates, one for each tick; rates[at] is the newest, the oldest stands behind it. */
 typedef struct {
     float rates[EVB_WATCH_HISTORY];
     unsigned at;
