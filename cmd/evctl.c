@@ -31,7 +31,7 @@ static const evb_opt ROWS[] = {
     {0, "after", EVB_OPT_NUMBER, offsetof(evctl_options, after), NULL, "SEQ",
      "import: only what is behind SEQ of the file", NULL},
     {0, "rate", EVB_OPT_NUMBER, offsetof(evctl_options, rate), NULL, "N", "replay: at most N events a second", NULL},
-    {0, "dry-run", EVB_OPT_FLAG, offsetof(evctl_options, dry_run), NULL, NULL,
+    {'n', "dry-run", EVB_OPT_FLAG, offsetof(evctl_options, dry_run), NULL, NULL,
      "replay: only say how many; import: only check the file", NULL},
     {0, "timeout", EVB_OPT_DURATION, offsetof(evctl_options, timeout_ns), NULL, "SEC",
      "how long to wait for the hub (5; 0: for ever)", NULL},
