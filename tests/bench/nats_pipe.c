@@ -3,7 +3,8 @@
  *   nats_pipe pub|sub URL SUBJECT        NATS core: stores nothing
  *   nats_pipe jspub URL SUBJECT          JetStream: to the stream BENCH on files; all acknowledged when it exits
  *   nats_pipe jssub URL SUBJECT COUNT    replays the stream's first COUNT messages in order
- *   nats_pipe jsgroup URL SUBJECT NAME   a durable pull consumer: fetches up to FETCH at once and acknowledges each
+ *   nats_pipe jsmake URL SUBJECT NAME    makes the stream and a durable pull consumer
+ *   nats_pipe jsgroup URL SUBJECT NAME   one who works for it: a durable pull consumer: fetches up to FETCH at once and acknowledges each
  *                                        when it was written to stdout; until it is killed
  *
  * Publishing is asynchronous, as libnats does it fastest. `sub` and `jsgroup` say `ready` on stderr once the server has
@@ -18,7 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OUTPUT_BUFFER = 1 << 20, ACK_WAIT_MS = 120000, FETCH = 1000, FETCH_MS = 1000 };
+enum { OUTPUT_BUFFER = 1 << 20, ACK_WAIT_MS = 120000, FETCH = 1000, FETCH_MS = 100, ACKS_PENDING = 65536 };
 
 typedef struct {
     uint64_t want; /* 0: without end */
@@ -135,14 +136,18 @@ static void print_and_ack(natsMsgList *list) {
     natsMsgList_Destroy(list);
 }
 
-static _Noreturn void work(jsCtx *js, const char *subject, const char *name) {
+static natsSubscription *open_consumer(jsCtx *js, const char *subject, const char *name) {
     natsSubscription *sub = NULL;
     jsSubOptions options;
     jsSubOptions_Init(&options);
     options.Config.AckPolicy = js_AckExplicit;
-    options.Config.MaxAckPending = -1;
-    setvbuf(stdout, NULL, _IOFBF, OUTPUT_BUFFER);
+    options.Config.MaxAckPending = ACKS_PENDING;
     must(js_PullSubscribe(&sub, js, subject, name, NULL, &options, NULL), "cannot subscribe");
+    return sub;
+}
+
+static _Noreturn void work(natsSubscription *sub) {
+    setvbuf(stdout, NULL, _IOFBF, OUTPUT_BUFFER);
     fputs("ready\n", stderr);
     for (;;) {
         natsMsgList list;
@@ -154,23 +159,39 @@ static _Noreturn void work(jsCtx *js, const char *subject, const char *name) {
     }
 }
 
+/* jsmake, or jsgroup when the stream is there. */
+static void serve_group(natsConnection *nc, const char *what, const char *subject, const char *name) {
+    jsCtx *js = NULL;
+    if (strcmp(what, "jsmake") == 0)
+        js = open_stream(nc, subject);
+    else
+        must(natsConnection_JetStream(&js, nc, NULL), "no JetStream");
+    natsSubscription *sub = open_consumer(js, subject, name);
+    if (strcmp(what, "jsmake") != 0)
+        work(sub);
+    natsSubscription_Destroy(sub);
+    jsCtx_Destroy(js);
+}
+
 int main(int argc, char **argv) {
     if (argc < 4) {
-        fprintf(stderr, "usage: nats_pipe pub|sub|jspub|jssub|jsgroup URL SUBJECT [COUNT|NAME]\n");
+        fprintf(stderr, "usage: nats_pipe pub|sub|jspub|jssub|jsmake|jsgroup URL SUBJECT [COUNT|NAME]\n");
         return 2;
     }
     bool stream = strncmp(argv[1], "js", 2) == 0;
     bool publisher = strcmp(argv[1] + (stream ? 2 : 0), "pub") == 0;
     natsConnection *nc = NULL;
     must(natsConnection_ConnectTo(&nc, argv[2]), "cannot connect");
-    jsCtx *js = stream ? open_stream(nc, argv[3]) : NULL;
-    if (strcmp(argv[1], "jsgroup") == 0)
-        work(js, argv[3], argc > 4 ? argv[4] : "work");
-    if (publisher)
-        publish_lines(nc, js, argv[3]);
-    else
-        print_messages(nc, js, argv[3], argc > 4 ? strtoull(argv[4], NULL, 10) : 0);
-    jsCtx_Destroy(js);
+    if (argc > 4 && (strcmp(argv[1], "jsmake") == 0 || strcmp(argv[1], "jsgroup") == 0)) {
+        serve_group(nc, argv[1], argv[3], argv[4]);
+    } else {
+        jsCtx *js = stream ? open_stream(nc, argv[3]) : NULL;
+        if (publisher)
+            publish_lines(nc, js, argv[3]);
+        else
+            print_messages(nc, js, argv[3], argc > 4 ? strtoull(argv[4], NULL, 10) : 0);
+        jsCtx_Destroy(js);
+    }
     natsConnection_Destroy(nc);
     return 0;
 }
