@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { OUTPUT_BUFFER = 1 << 20, ACK_WAIT_MS = 120000, FETCH = 1000, FETCH_MS = 100, ACKS_PENDING = 65536 };
 
@@ -32,7 +33,7 @@ typedef struct {
 static _Noreturn void die(const char *what) {
     fprintf(stderr, "nats_pipe: %s\n", what);
     nats_PrintLastErrorStack(stderr);
-    exit(1);
+    _exit(1);
 }
 
 static void must(natsStatus status, const char *what) {
@@ -130,7 +131,7 @@ static void print_and_ack(natsMsgList *list) {
         putchar('\n');
     }
     if (fflush(stdout) != 0)
-        exit(1);
+        _exit(1); /* libnats cleans up at exit(), under its own threads */
     for (int i = 0; i < list->Count; i++)
         must(natsMsg_Ack(list->Msgs[i], NULL), "cannot acknowledge");
     natsMsgList_Destroy(list);
