@@ -36,8 +36,11 @@ void evb_sub_hello(evb_sub *self, int64_t now_ns) {
     if (!self->hello_ns || now_ns < self->hello_ns)
         return;
     self->hello_ns = now_ns + EVERY_NS;
-    evb_call *call = evb_call_new(self->bus, "hello", 2, &p, heard, self);
-    bool ok = call && !evb_mp_pack_str(&p, self->token, strlen(self->token)) && !msgpack_pack_map(&p, 6) &&
+    if (!*self->id) /* one that stays, while tokens come and go with connections */
+        memcpy(self->id, self->token, sizeof self->id);
+    evb_call *call = evb_call_new(self->bus, "hello", 3, &p, heard, self);
+    bool ok = call && !evb_mp_pack_str(&p, self->id, strlen(self->id)) &&
+              !evb_mp_pack_str(&p, self->token, strlen(self->token)) && !msgpack_pack_map(&p, 6) &&
               pack_text(&p, "kind", self->kind) && pack_text(&p, "group", self->group_name) &&
               pack_patterns(&p, self->patterns) && pack_number(&p, "position", self->done + 1) &&
               pack_number(&p, "losses", self->losses) && pack_number(&p, "handed", self->handed);

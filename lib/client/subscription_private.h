@@ -83,7 +83,7 @@ struct evb_sub {
     evb_table *live; /* topic to live_mark */
 
     /* what it tells of itself */
-    char kind[16], group_name[132];
+    char id[33], kind[16], group_name[132];
     int64_t hello_ns; /* when it is due again; 0: not yet */
     uint64_t handed, losses;
 

@@ -11,6 +11,15 @@
 
 enum { CLIENTS_MAX = 10000, TOKEN_FIXED = 30, PATTERNS_BYTES_MAX = 4096 };
 
+static evb_client *find_id(const struct evb_client_list *list, const char *id, size_t size) {
+    evb_client *c;
+    TAILQ_FOREACH (c, list, link) {
+        if (c->id_size == size && memcmp(c->id, id, size) == 0)
+            return c;
+    }
+    return NULL;
+}
+
 static evb_client *find(const struct evb_client_list *list, const char *token, size_t size) {
     evb_client *c;
     TAILQ_FOREACH (c, list, link) {
@@ -48,7 +57,7 @@ void evb_clients_clear(struct evb_client_list *list) {
 
 /* ---- hello ---- */
 
-static evb_client *add(evb_hub *self, const evb_request *request, const char *token, size_t size) {
+static evb_client *add(evb_hub *self, const evb_request *request, const char *id, size_t size) {
     if (evb_clients_count(&self->clients) >= CLIENTS_MAX)
         return NULL;
     evb_client *c = calloc(1, sizeof *c);
@@ -56,8 +65,8 @@ static evb_client *add(evb_hub *self, const evb_request *request, const char *to
         return NULL;
     c->origin = request->origin;
     c->since_ns = request->now_ns;
-    c->token_size = size;
-    memcpy(c->token, token, size);
+    c->id_size = size;
+    memcpy(c->id, id, size);
     TAILQ_INSERT_TAIL(&self->clients, c, link);
     return c;
 }
@@ -103,21 +112,24 @@ static bool take_row(evb_client *c, evb_mp *mp) {
     return true;
 }
 
-/* [token, map] -> [] */
+/* [id, token, map] -> [] */
 int evb_hub_hello(evb_hub *self, const evb_request *request, evb_error *err) {
     evb_mp args = request->args;
-    const char *token;
-    size_t size;
+    const char *id, *token;
+    size_t size, token_size;
     uint32_t rows;
     msgpack_packer p;
     (void)err;
-    if (!evb_mp_str(&args, &token, &size) || !size || size > sizeof((evb_client *)0)->token ||
+    if (!evb_mp_str(&args, &id, &size) || !size || size > sizeof((evb_client *)0)->id ||
+        !evb_mp_str(&args, &token, &token_size) || !token_size || token_size > sizeof((evb_client *)0)->token ||
         !evb_mp_map(&args, &rows))
-        return evb_hub_refuse(self, request, "usage", "hello: its arguments are a token and a map");
-    evb_client *c = find(&self->clients, token, size);
+        return evb_hub_refuse(self, request, "usage", "hello: its arguments are an id, a token and a map");
+    evb_client *c = find_id(&self->clients, id, size);
     if (!c)
-        c = add(self, request, token, size);
+        c = add(self, request, id, size);
     if (c) {
+        c->token_size = token_size;
+        memcpy(c->token, token, token_size);
         c->handed_before = c->handed;
         c->before_ns = c->heard_ns;
         c->heard_ns = self->now_ns;
@@ -151,7 +163,7 @@ static uint64_t rate_of(const evb_client *c) {
 static bool pack_client(const evb_hub *self, const evb_client *c, evb_action *reply, msgpack_packer *p) {
     uint64_t head = evb_journal_head(self->journal);
     bool ok = !msgpack_pack_map(p, 11) && pack_text(p, "kind", c->kind, strlen(c->kind)) &&
-              pack_text(p, "token", c->token, c->token_size) && pack_id(p, "pid", c->origin.pid) &&
+              pack_text(p, "id", c->id, c->id_size) && pack_id(p, "pid", c->origin.pid) &&
               pack_id(p, "uid", c->origin.uid) && pack_text(p, "group", c->group, strlen(c->group)) &&
               pack_number(p, "position", c->position) &&
               pack_number(p, "lag", head + 1 > c->position ? head + 1 - c->position : 0) &&

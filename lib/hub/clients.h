@@ -7,7 +7,7 @@
 #include "base/buf.h"
 #include "hub/hub.h"
 
-/* One subscription, named by its feed's token. */
+/* One subscription, named by an id of its own; its feed's connection is named by the token. */
 typedef struct evb_client {
     TAILQ_ENTRY(evb_client) link;
     evb_origin origin;
@@ -17,8 +17,8 @@ typedef struct evb_client {
     int64_t heard_ns, before_ns;    /* monotonic: the last hello, and the one before */
     evb_buf patterns;               /* msgpack, an array of strings */
     char kind[16], group[132];
-    size_t token_size;
-    char token[64];
+    size_t id_size, token_size;
+    char id[64], token[64];
 } evb_client;
 
 TAILQ_HEAD(evb_client_list, evb_client);

@@ -173,7 +173,7 @@ static const struct {
            {"fetch", 4, evb_hub_fetch},
            {"status", 0, evb_hub_status},
            {"clients", 0, evb_hub_clients},
-           {"hello", 2, evb_hub_hello},
+           {"hello", 3, evb_hub_hello},
            {"seek", 1, evb_hub_seek},
            {"topics", 3, evb_hub_topics},
            {"trim", 1, evb_hub_trim},
