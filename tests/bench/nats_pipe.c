@@ -161,7 +161,7 @@ static _Noreturn void work(natsSubscription *sub) {
 }
 
 /* jsmake, or jsgroup when the stream is there. */
-static void serve_group(natsConnection *nc, const char *what, const char *subject, const char *name) {
+static _Noreturn void serve_group(natsConnection *nc, const char *what, const char *subject, const char *name) {
     jsCtx *js = NULL;
     if (strcmp(what, "jsmake") == 0)
         js = open_stream(nc, subject);
@@ -170,8 +170,8 @@ static void serve_group(natsConnection *nc, const char *what, const char *subjec
     natsSubscription *sub = open_consumer(js, subject, name);
     if (strcmp(what, "jsmake") != 0)
         work(sub);
-    natsSubscription_Destroy(sub);
-    jsCtx_Destroy(js);
+    _exit(
+        0); /* to destroy the subscription would delete the consumer, and members that make it at once crash libnats */
 }
 
 int main(int argc, char **argv) {
@@ -183,16 +183,14 @@ int main(int argc, char **argv) {
     bool publisher = strcmp(argv[1] + (stream ? 2 : 0), "pub") == 0;
     natsConnection *nc = NULL;
     must(natsConnection_ConnectTo(&nc, argv[2]), "cannot connect");
-    if (argc > 4 && (strcmp(argv[1], "jsmake") == 0 || strcmp(argv[1], "jsgroup") == 0)) {
+    if (argc > 4 && (strcmp(argv[1], "jsmake") == 0 || strcmp(argv[1], "jsgroup") == 0))
         serve_group(nc, argv[1], argv[3], argv[4]);
-    } else {
-        jsCtx *js = stream ? open_stream(nc, argv[3]) : NULL;
-        if (publisher)
-            publish_lines(nc, js, argv[3]);
-        else
-            print_messages(nc, js, argv[3], argc > 4 ? strtoull(argv[4], NULL, 10) : 0);
-        jsCtx_Destroy(js);
-    }
+    jsCtx *js = stream ? open_stream(nc, argv[3]) : NULL;
+    if (publisher)
+        publish_lines(nc, js, argv[3]);
+    else
+        print_messages(nc, js, argv[3], argc > 4 ? strtoull(argv[4], NULL, 10) : 0);
+    jsCtx_Destroy(js);
     natsConnection_Destroy(nc);
     return 0;
 }
