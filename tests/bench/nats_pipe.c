@@ -137,12 +137,17 @@ static void print_and_ack(natsMsgList *list) {
     natsMsgList_Destroy(list);
 }
 
-static natsSubscription *open_consumer(jsCtx *js, const char *subject, const char *name) {
+/* there: the consumer is only to be found. */
+static natsSubscription *open_consumer(jsCtx *js, const char *subject, const char *name, bool there) {
     natsSubscription *sub = NULL;
     jsSubOptions options;
     jsSubOptions_Init(&options);
     options.Config.AckPolicy = js_AckExplicit;
     options.Config.MaxAckPending = ACKS_PENDING;
+    if (there) {
+        options.Stream = "BENCH";
+        options.Consumer = name;
+    }
     must(js_PullSubscribe(&sub, js, subject, name, NULL, &options, NULL), "cannot subscribe");
     return sub;
 }
@@ -163,15 +168,12 @@ static _Noreturn void work(natsSubscription *sub) {
 /* jsmake, or jsgroup when the stream is there. */
 static _Noreturn void serve_group(natsConnection *nc, const char *what, const char *subject, const char *name) {
     jsCtx *js = NULL;
-    if (strcmp(what, "jsmake") == 0)
-        js = open_stream(nc, subject);
-    else
+    if (strcmp(what, "jsgroup") == 0) {
         must(natsConnection_JetStream(&js, nc, NULL), "no JetStream");
-    natsSubscription *sub = open_consumer(js, subject, name);
-    if (strcmp(what, "jsmake") != 0)
-        work(sub);
-    _exit(
-        0); /* to destroy the subscription would delete the consumer, and members that make it at once crash libnats */
+        work(open_consumer(js, subject, name, true));
+    }
+    open_consumer(open_stream(nc, subject), subject, name, false);
+    _exit(0); /* destroying the subscription would delete the consumer */
 }
 
 int main(int argc, char **argv) {
