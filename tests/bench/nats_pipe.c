@@ -156,7 +156,7 @@ static _Noreturn void work(natsSubscription *sub) {
     setvbuf(stdout, NULL, _IOFBF, OUTPUT_BUFFER);
     fputs("ready\n", stderr);
     for (;;) {
-        natsMsgList list;
+        natsMsgList list = {0}; /* a fetch that ends with nothing may leave it as it is */
         natsStatus status = natsSubscription_Fetch(&list, sub, FETCH, FETCH_MS, NULL);
         if (status == NATS_TIMEOUT)
             continue;
