@@ -40,8 +40,8 @@ LINK_C := $(wildcard lib/net/link*.c lib/net/url.c)
 API_C := $(wildcard lib/base/*.c) $(wildcard lib/event/*.c) $(LINK_C) $(wildcard lib/client/*.c)
 HUB_C := $(wildcard lib/journal/*.c) $(wildcard lib/hub/*.c) $(filter-out $(LINK_C),$(wildcard lib/net/*.c))
 # JSON (jansson), output formats and expressions (libjq) are for the programs: the public API has none of them, and
-# libevbus.so goes without.
-SO_C := $(filter-out $(patsubst %,lib/event/%.c,json format expr jv_event),$(API_C))
+# libevbus.so goes without, and without what only evctl looks at.
+SO_C := $(filter-out $(patsubst %,lib/event/%.c,json format expr jv_event) lib/client/watch.c,$(API_C))
 # A program is cmd/NAME.c; what else lies in cmd/ is theirs together.
 PROGRAMS := $(filter evbusd evpub evsub evctl evfold,$(patsubst cmd/%.c,%,$(wildcard cmd/*.c)))
 SHARED_C := $(filter-out $(PROGRAMS:%=cmd/%.c),$(wildcard cmd/*.c))
@@ -174,11 +174,13 @@ $(B)/zmq.link: Makefile
 
 # What evaluates expressions loads libjq; no other program does.
 JQ_BINS := $(filter %/evfold,$(BINS))
+# What draws screens.
+TOP_BINS := $(filter %/evctl,$(BINS))
 HUB_BINS := $(filter %/evbusd %/evctl,$(BINS))
 $(HUB_BINS): $(B)/bin/%: $(B)/obj/cmd/%.o $(B)/lib/libcmd.a $(B)/lib/libevbushub.a $(B)/lib/libevbus.a
 	@mkdir -p $(@D)
 	$(call SAY,LINK)
-	$(Q)$(CC) $(EVB_LDFLAGS) -o $@ $^ $(LIBS)
+	$(Q)$(CC) $(EVB_LDFLAGS) -o $@ $^ $(LIBS) $(if $(filter $(TOP_BINS),$@),-lncursesw -ltinfo)
 
 $(filter-out $(HUB_BINS),$(BINS)): $(B)/bin/%: $(B)/obj/cmd/%.o $(B)/lib/libcmd.a $(B)/lib/libevbus.a $(B)/zmq.link
 	@mkdir -p $(@D)

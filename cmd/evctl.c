@@ -16,17 +16,23 @@
 static const evb_opt ROWS[] = {
     {'u', "url", EVB_OPT_STRING, offsetof(evctl_options, url), NULL, "URL", "the hub's address (also EVBUS_URL)",
      NULL},
-    {'d', "dir", EVB_OPT_STRING, offsetof(evctl_options, dir), NULL, "DIR", "verify, repair: the journal's directory",
-     "@dir"},
+    {'d', "dir", EVB_OPT_STRING, offsetof(evctl_options, dir), NULL, "DIR",
+     "verify, repair, export: the journal's directory", "@dir"},
     {'J', "json", EVB_OPT_FLAG, offsetof(evctl_options, json), NULL, NULL, "one JSON object for each row", NULL},
     {0, "before", EVB_OPT_STRING, offsetof(evctl_options, before), NULL, "POSITION", "trim: the first that stays",
      "first last now today yesterday 1h 1d"},
-    {0, "from", EVB_OPT_STRING, offsetof(evctl_options, from), NULL, "POSITION", "replay: the first event",
+    {0, "from", EVB_OPT_STRING, offsetof(evctl_options, from), NULL, "POSITION", "replay, export: the first event",
      "first last now today yesterday 1h 1d"},
     {0, "to", EVB_OPT_STRING, offsetof(evctl_options, to), NULL, "POSITION",
-     "reset: where to go on; replay: the last", "first last now today yesterday 1h 1d"},
+     "reset: where to go on; replay, export: the last", "first last now today yesterday 1h 1d"},
+    {0, "allow-gap", EVB_OPT_FLAG, offsetof(evctl_options, allow_gap), NULL, NULL, "export: what is left is enough",
+     NULL},
+    {'o', "output", EVB_OPT_STRING, offsetof(evctl_options, output), NULL, "FILE", "export: write to FILE", "@file"},
+    {0, "after", EVB_OPT_NUMBER, offsetof(evctl_options, after), NULL, "SEQ",
+     "import: only what is behind SEQ of the file", NULL},
     {0, "rate", EVB_OPT_NUMBER, offsetof(evctl_options, rate), NULL, "N", "replay: at most N events a second", NULL},
-    {0, "dry-run", EVB_OPT_FLAG, offsetof(evctl_options, dry_run), NULL, NULL, "replay: only say how many", NULL},
+    {'n', "dry-run", EVB_OPT_FLAG, offsetof(evctl_options, dry_run), NULL, NULL,
+     "replay: only say how many; import: only check the file", NULL},
     {0, "timeout", EVB_OPT_DURATION, offsetof(evctl_options, timeout_ns), NULL, "SEC",
      "how long to wait for the hub (5; 0: for ever)", NULL},
     EVB_OPTS_STANDARD(evctl_options, standard),
@@ -45,12 +51,15 @@ static const evb_opts OPTS = {
     "[OPTION]... trim --before POSITION\n"
     "[OPTION]... purge PATTERN...\n"
     "[OPTION]... metrics\n"
+    "[OPTION]... top [PATTERN]...\n"
+    "[OPTION]... export [PATTERN]...\n"
+    "[OPTION]... import [FILE]\n"
     "[OPTION]... verify|repair",
     "Looks after a hub: how it stands, its topics, groups, clients and dead letters; and after\n"
     "its journal: what is to go, whether it is whole.",
     ROWS,
     sizeof ROWS / sizeof *ROWS,
-    "status topics clients groups group dead trim purge metrics verify repair"};
+    "status topics clients groups group dead trim purge metrics top export import verify repair"};
 
 static const struct {
     const char *name;
@@ -59,6 +68,7 @@ static const struct {
 } COMMANDS[] = {{"status", false, evctl_status},   {"topics", true, evctl_topics}, {"groups", false, evctl_groups},
                 {"clients", false, evctl_clients}, {"group", true, evctl_group},   {"dead", true, evctl_dead},
                 {"trim", true, evctl_trim},        {"purge", true, evctl_purge},   {"metrics", false, evctl_metrics},
+                {"top", true, evctl_top},          {"export", true, evctl_export}, {"import", true, evctl_import},
                 {"verify", false, evctl_verify},   {"repair", false, evctl_repair}};
 
 static void say(void *context, const char *text) {

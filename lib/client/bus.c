@@ -58,6 +58,11 @@ static void destroy_call(evb_call *call) {
     free(call);
 }
 
+void evb_call_discard(evb_call **call) {
+    destroy_call(*call);
+    *call = NULL;
+}
+
 evb_call *evb_call_new(evb_bus *bus, const char *op, uint32_t args, msgpack_packer *packer, evb_done_fn *done,
                        void *context) {
     evb_call *call = calloc(1, sizeof *call);

@@ -72,6 +72,9 @@ struct evb_bus {
 evb_call *evb_call_new(evb_bus *bus, const char *op, uint32_t args, msgpack_packer *packer, evb_done_fn *done,
                        void *context);
 
+/* Destroys a call that was not sent, and sets *call to NULL. */
+void evb_call_discard(evb_call **call);
+
 /* Sends it. The bus owns it from then on; done is called once, unless the call is forgotten first. */
 void evb_call_send(evb_bus *bus, evb_call *call);
 

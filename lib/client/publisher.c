@@ -11,7 +11,7 @@
 
 #include "base/error.h"
 #include "client/client_private.h"
-#include "event/record.h"
+#include "client/records.h"
 #include "event/topic.h"
 
 enum { WINDOW_FRAMES = 64, WINDOW_BYTES = 4 * 1024 * 1024, EAGER_FRAMES = 4, HEADER_NAME_MAX = 255 };
@@ -370,6 +370,43 @@ int evb_pub_add(evb_pub *self, const evb_event *event, evb_error *err) {
         return evb_fail(err, EVB_EAGAIN, "publisher: the window is full");
     if (rc == 0 && add_checked(self, event))
         evb_fail(&self->failed, EVB_ENOMEM, "publisher: out of memory");
+    return failure(self, err);
+}
+
+void evb_pub_resume(evb_pub *self, const uint8_t producer[EVB_PRODUCER_SIZE], uint64_t last) {
+    memcpy(self->producer, producer, EVB_PRODUCER_SIZE);
+    self->batches = self->acked = last;
+}
+
+/* What the hub would refuse of a record, for a reason that lies in the hub. */
+static int check_record(evb_pub *self, const evb_record *rec, evb_error *err) {
+    evb_header room[EVB_HEADER_ROOM];
+    evb_event event;
+    evb_mp cursor = rec->events;
+    int rc = evb_topic_check(rec->topic, rec->topic_size, err);
+    if (rc || rec->size <= EVB_PAYLOAD_ASK)
+        return rc;
+    for (uint32_t i = 0; rc == 0 && i < rec->count && evb_record_next(&cursor, &event, room); i++)
+        rc = check_payload(self, &event, err);
+    if (rc || (rc = ask_limit(self, err)) || rec->size <= self->max_payload + EVB_RECORD_OVERHEAD)
+        return rc;
+    return evb_fail(err, EVB_EDATA, "a batch of %zu bytes: over the hub's limit of %llu (evbusd --max-payload)",
+                    rec->size, (unsigned long long)self->max_payload);
+}
+
+int evb_pub_add_record(evb_pub *self, const evb_record *rec, evb_error *err) {
+    int rc = self->failed.code ? failure(self, err) : check_record(self, rec, err);
+    rc = rc ? rc : make_room(self, rec->size);
+    if (rc == EVB_EAGAIN)
+        return evb_fail(err, EVB_EAGAIN, "publisher: the window is full");
+    if (rc)
+        return failure(self, err);
+    self->record = self->open->buf.size;
+    if (!evb_record_copy(&self->open->buf, rec, self->options.live ? EVB_FLAG_LIVE : 0, self->producer,
+                         self->batches + 1))
+        evb_fail(&self->failed, EVB_ENOMEM, "publisher: out of memory");
+    self->batches++;
+    self->added += rec->count;
     return failure(self, err);
 }
 

@@ -353,6 +353,18 @@ bool evb_record_slice(evb_buf *out, const evb_record *rec, uint32_t skip, uint32
     return true;
 }
 
+bool evb_record_copy(evb_buf *out, const evb_record *rec, uint8_t flags, const uint8_t producer[EVB_PRODUCER_SIZE],
+                     uint64_t producer_seq) {
+    size_t start = out->size;
+    if (!evb_record_begin(out, rec->topic, rec->topic_size, flags, producer, producer_seq) ||
+        !evb_buf_add(out, rec->events.at, (size_t)(rec->events.end - rec->events.at))) {
+        out->size = start;
+        return false;
+    }
+    set_extent(out, start, rec->count);
+    return true;
+}
+
 bool evb_record_without(evb_buf *out, const evb_record *rec, const uint32_t *gone, size_t count) {
     size_t start = out->size, next = 0;
     evb_mp at = rec->events;

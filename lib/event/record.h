@@ -122,6 +122,10 @@ bool evb_record_add(evb_buf *out, size_t start, const evb_event *event);
  * copied as it is. False when memory is short, or an event of it is malformed. */
 bool evb_record_slice(evb_buf *out, const evb_record *rec, uint32_t skip, uint32_t count);
 
+/* Appends a record of rec's events, all of them, as another producer's batch; not stamped. False when memory is short. */
+bool evb_record_copy(evb_buf *out, const evb_record *rec, uint8_t flags, const uint8_t producer[EVB_PRODUCER_SIZE],
+                     uint64_t producer_seq);
+
 /* Appends a record of rec's events but for those at the `count` indexes in gone, which ascend; not stamped.
  * False when memory is short, or an event of it is malformed. */
 bool evb_record_without(evb_buf *out, const evb_record *rec, const uint32_t *gone, size_t count);

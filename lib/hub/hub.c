@@ -175,6 +175,7 @@ static const struct {
            {"clients", 0, evb_hub_clients},
            {"hello", 3, evb_hub_hello},
            {"seek", 1, evb_hub_seek},
+           {"producer", 1, evb_hub_producer},
            {"topics", 3, evb_hub_topics},
            {"trim", 1, evb_hub_trim},
            {"purge", 1, evb_hub_purge},

@@ -94,6 +94,7 @@ int evb_hub_status(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_clients(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_hello(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_seek(evb_hub *self, const evb_request *request, evb_error *err);
+int evb_hub_producer(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_topics(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_trim(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_purge(evb_hub *self, const evb_request *request, evb_error *err);

@@ -1,4 +1,4 @@
-/* replay.c: the requests that only look: "fetch", "seek", "topics".
+/* replay.c: the requests that only look: "fetch", "seek", "producer", "topics".
  *
  * Each answer is bounded, by bytes or by a page, so that no reader keeps the hub from the others for long.
  * Leaves to others: finding the records (journal/reading.c) and the topics (journal/catalog.c). */
@@ -117,6 +117,22 @@ int evb_hub_seek(evb_hub *self, const evb_request *request, evb_error *err) {
     if (evb_journal_seek_time(self->journal, (int64_t)time_ns, &seq, &why))
         return evb_hub_refuse_error(self, request, &why);
     return evb_hub_answer(self, request, 1, &packer) && !msgpack_pack_uint64(&packer, seq) ? 0 : EVB_ENOMEM;
+}
+
+int evb_hub_producer(evb_hub *self, const evb_request *request, evb_error *err) {
+    evb_mp args = request->args;
+    evb_error why = {0};
+    msgpack_packer packer;
+    const uint8_t *id;
+    size_t size;
+    (void)err;
+    if (!evb_mp_bin(&args, &id, &size) || size != EVB_PRODUCER_SIZE)
+        return evb_hub_refuse(self, request, "usage", "producer: its argument is a producer's id of 16 bytes");
+    const evb_producer *producer = evb_catalog_producer(evb_journal_catalog(self->journal), id, &why);
+    if (why.code)
+        return evb_hub_refuse_error(self, request, &why);
+    uint64_t last = producer ? producer->last : 0;
+    return evb_hub_answer(self, request, 1, &packer) && !msgpack_pack_uint64(&packer, last) ? 0 : EVB_ENOMEM;
 }
 
 /* A page of topics, packed as it is found: the rows, and how many. */
