@@ -197,10 +197,10 @@ $(UNITS): $(B)/unit/%: $(B)/obj/tests/unit/%.o $(B)/lib/libunit.a $(B)/lib/libcm
 	$(call SAY,LINK)
 	$(Q)$(CC) $(EVB_LDFLAGS) -o $@ $^ -lcmocka -ljq $(LIBS)
 
-$(BENCHES): $(B)/bench/%: $(B)/obj/tests/bench/%.o $(B)/obj/tests/bench/line.o
+$(BENCHES): $(B)/bench/%: $(B)/obj/tests/bench/%.o $(B)/obj/tests/bench/line.o $(B)/lib/libevbus.a
 	@mkdir -p $(@D)
 	$(call SAY,LINK)
-	$(Q)$(CC) $(EVB_LDFLAGS) -o $@ $^ -lzmq $(if $(filter nats_pipe,$*),-lnats) $(if $(filter redis_pipe,$*),-lhiredis) -lpthread
+	$(Q)$(CC) $(EVB_LDFLAGS) -o $@ $^ $(LIBS) $(if $(filter nats_pipe,$*),-lnats) $(if $(filter redis_pipe,$*),-lhiredis)
 
 $(BASH_COMPLETIONS): $(B)/share/bash-completion/completions/%: $(B)/bin/%
 	@mkdir -p $(@D)
