@@ -103,7 +103,10 @@ asan:
 	@B=build/asan SAN=1 MAKE='$(MAKE)' scripts/check
 
 ifneq ($(wildcard scripts/bench),)
-bench: all $(filter-out %/nats_pipe,$(BENCHES)) $(if $(wildcard /usr/include/nats/nats.h),$(filter %/nats_pipe,$(BENCHES)))
+# The neighbours' clients are made where their libraries are.
+BENCH_NEEDS = nats_pipe:nats/nats.h redis_pipe:hiredis/hiredis.h
+NO_BENCHES = $(foreach n,$(BENCH_NEEDS),$(if $(wildcard /usr/include/$(word 2,$(subst :, ,$(n)))),,%/$(word 1,$(subst :, ,$(n)))))
+bench: all $(filter-out $(NO_BENCHES),$(BENCHES))
 	@B='$(B)' scripts/bench
 endif
 
@@ -193,7 +196,7 @@ $(UNITS): $(B)/unit/%: $(B)/obj/tests/unit/%.o $(B)/lib/libunit.a $(B)/lib/libcm
 $(BENCHES): $(B)/bench/%: $(B)/obj/tests/bench/%.o $(B)/obj/tests/bench/line.o
 	@mkdir -p $(@D)
 	$(call SAY,LINK)
-	$(Q)$(CC) $(EVB_LDFLAGS) -o $@ $^ -lzmq $(if $(filter nats_pipe,$*),-lnats) -lpthread
+	$(Q)$(CC) $(EVB_LDFLAGS) -o $@ $^ -lzmq $(if $(filter nats_pipe,$*),-lnats) $(if $(filter redis_pipe,$*),-lhiredis) -lpthread
 
 $(BASH_COMPLETIONS): $(B)/share/bash-completion/completions/%: $(B)/bin/%
 	@mkdir -p $(@D)

@@ -386,6 +386,7 @@ static int open_server(daemon_state *d, evb_error *err) {
     const settings *s = d->settings;
     const char *const *urls = d->url ? (const char *const *)&d->url : s->o.urls.items;
     evb_server_options how = {urls, d->url ? 1 : s->o.urls.count, (size_t)s->o.max_payload, EVB_SECOND_NS};
+    d->settings->hub.dir = s->o.memory ? NULL : journal_dir(d);
     d->hub = evb_hub_new(d->journal, &s->hub, evb_clock_monotonic_ns(), err);
     if (!d->hub)
         return err->code;
@@ -461,6 +462,7 @@ static void read_again(daemon_state *d) {
         return;
     }
     fresh->hub.max_payload = d->settings->hub.max_payload; /* the sockets were made for it */
+    fresh->hub.dir = d->settings->hub.dir;
     evb_hub_configure(d->hub, &fresh->hub);
     evb_journal_configure(d->journal, &fresh->journal);
     /* The old settings stay for what was opened with them: urls, the directory. */

@@ -473,6 +473,7 @@ static int set_position(session *s) {
     s->how.from = s->opt.last_per_topic ? EVB_FROM_LAST_PER_TOPIC : EVB_FROM_NOW;
     s->how.until_head = s->opt.until_head;
     s->how.allow_gap = s->opt.allow_gap;
+    s->how.kind = "evsub";
     if (!s->opt.from)
         return 0;
     int rc = evb_position_parse(s->opt.from, evb_clock_wall_ns(), &s->how.from, &s->how.value, &why);

@@ -206,6 +206,7 @@ typedef struct {
     /* NULL: read for oneself. In a group the patterns are the group's (none: those that it has), from is where a new one
      * begins, until_head ends when all up to the head is acknowledged, by whichever member. */
     const evb_group_options *group;
+    const char *kind; /* what the hub's list of clients calls it, at most 15 bytes; NULL: "library" */
 } evb_sub_options;
 
 typedef struct evb_sub evb_sub;

@@ -102,6 +102,19 @@ ask() { "$PYTHON" "$ROOT/tests/peers/ask.py" "$@"; }
     assert_equal "${lines[*]}" '101 102'
 }
 
+@test "a group goes on behind what is trimmed and purged, and says what it has lost" {
+    start_hub
+    evsub -g G --from first -n 0 '#'
+    printf 'a\t1\nb\t2\na\t3\nb\t4\na\t5\n' | evpub -T
+    ask purge '["b"]'
+    run -0 --separate-stderr evsub -g G -n 2 '#'
+    assert_equal "${lines[*]}" '1 3'
+    ask trim 5
+    run -0 --separate-stderr evsub -g G -n 1 '#'
+    assert_output 5
+    run -0 ask groups '' '"lag": 0'
+}
+
 @test "trim and purge: what is asked wrongly" {
     start_hub
     for wrong in 'trim' 'trim 0' 'trim "x"' 'purge' 'purge []' 'purge ["a..b"]' 'purge "a"'; do

@@ -254,6 +254,8 @@ static void joined(void *context, evb_call *call, const evb_reply *reply) {
     }
     if (!self->ever)
         self->end = head;
+    if (next > self->sub->done + 1)
+        self->sub->done = next - 1; /* where we stand, for who asks */
     self->floor = floor;
     self->joined = self->more = true;
     evb_sub_joined(self->sub, !self->ever, head);

@@ -32,6 +32,8 @@ typedef struct {
 void evb_sub_set(evb_sub *self, sub_state state) { self->state = state; }
 
 static void say(evb_sub *self, evb_note note, uint64_t value) {
+    if (note == EVB_NOTE_LOST || note == EVB_NOTE_GAP)
+        self->losses += value;
     if (self->note)
         self->note(self->note_context, note, value);
 }
@@ -302,6 +304,8 @@ static void step(void *context) {
     if (self->group)
         evb_membership_step(self->group);
     int64_t now = evb_clock_monotonic_ns();
+    if (feed == EVB_CHANNEL_UP)
+        evb_sub_hello(self, now);
     if (feed == EVB_CHANNEL_CLOSED && now >= self->retry_ns)
         open_feed(self);
     if (now >= welcome_due(self, feed))
@@ -322,6 +326,8 @@ static int64_t deadline(const void *context) {
     evb_channel_state feed = evb_channel_look(self->feed);
     if (feed == EVB_CHANNEL_CLOSED && self->retry_ns < at)
         at = self->retry_ns;
+    if (feed == EVB_CHANNEL_UP && self->hello_ns && self->hello_ns < at)
+        at = self->hello_ns;
     return welcome_due(self, feed) < at ? welcome_due(self, feed) : at;
 }
 
@@ -400,6 +406,7 @@ static void welcome(evb_sub *self, uint64_t head) {
         return;
     self->backoff_ns = 0;
     self->head = head;
+    self->hello_ns = evb_clock_monotonic_ns();
     if (self->group) {
         evb_sub_set(self, SUB_GROUP);
         evb_membership_join(self->group, self->token, self->options.from == EVB_FROM_NOW ? 0 : self->done + 1);
@@ -664,8 +671,10 @@ static bool advance(evb_sub *self) {
 int evb_sub_next(evb_sub *self, evb_event *event, evb_error *err) {
     for (bool stepped = false;;) {
         if ((self->in_batch && next_of_batch(self, event)) ||
-            (self->group && evb_membership_next(self->group, event)))
+            (self->group && evb_membership_next(self->group, event))) {
+            self->handed++;
             return EVB_EVENT;
+        }
         if (self->state == SUB_FAILED)
             return evb_fail(err, self->failed.code, "%s", self->failed.text);
         if (self->state == SUB_ENDED)
@@ -737,6 +746,9 @@ evb_sub *evb_sub_new(evb_bus *bus, const evb_sub_options *options, evb_note_fn *
     self->options = *options;
     self->options.patterns = NULL; /* copied */
     self->options.group = NULL;
+    snprintf(self->kind, sizeof self->kind, "%s", options->kind ? options->kind : "library");
+    if (options->group && options->group->name)
+        snprintf(self->group_name, sizeof self->group_name, "%s", options->group->name);
     self->options.excludes = NULL;
     self->to = options->has_to && options->to ? options->to : UINT64_MAX;
     self->note = note;

@@ -82,6 +82,11 @@ struct evb_sub {
     int64_t heard_ns, grace_ns, retry_ns, backoff_ns;
     evb_table *live; /* topic to live_mark */
 
+    /* what it tells of itself */
+    char id[33], kind[16], group_name[132];
+    int64_t hello_ns; /* when it is due again; 0: not yet */
+    uint64_t handed, losses;
+
     /* the batch being handed on */
     evb_record batch;
     bool in_batch;
@@ -114,6 +119,9 @@ void evb_sub_ask_status(evb_sub *self, void (*then)(evb_sub *self));
 
 /* Asks for from..to (0: the head), to be read in SUB_REPLAY or SUB_REPAIR. */
 void evb_sub_fetch(evb_sub *self, uint64_t from, uint64_t to);
+
+/* Tells the hub who we are and where, if it is time. */
+void evb_sub_hello(evb_sub *self, int64_t now_ns);
 
 /* Asks for as many picks as may be under way. */
 void evb_sub_ask_picks(evb_sub *self);

@@ -18,7 +18,7 @@
 #include "hub/group_state.h"
 #include "hub/hub_private.h"
 
-enum { HELD_MAX = 64 * 1024, READS_MAX = 8, BULK_ROOM = 64 };
+enum { HELD_MAX = 64 * 1024, READS_MAX = 8 };
 
 const evb_group_settings EVB_GROUP_DEFAULTS = {
     .ack_wait_ns = 30 * EVB_SECOND_NS,
@@ -185,15 +185,29 @@ static int64_t take_on(evb_hub *hub, evb_group *self, evb_member *member, evb_ha
     return rc ? rc : (int64_t)count;
 }
 
+/* How many bytes to read on: as many as there is room for in the hand, going by how large the last events were. */
+static size_t bytes_on(const evb_group *self, const evb_hand *hand) {
+    size_t left = hand->bytes - hand->records.size;
+    if (self->settings.ordered || !self->event_bytes || hand->room > left / self->event_bytes)
+        return left;
+    return (size_t)hand->room * self->event_bytes;
+}
+
+/* Takes the size of what was read into account. */
+static void note_bytes(evb_group *self, size_t bytes, uint64_t events) {
+    if (events)
+        self->event_bytes = bytes / events + 1;
+}
+
 /* Reads on from *next, up to `to`, and takes on what matches; moves *next. flag: EVB_KEY_REPLAY or 0. */
 static int read_on(evb_hub *hub, evb_group *self, evb_member *member, evb_hand *hand, uint64_t *next, uint64_t to,
                    uint64_t flag, evb_error *err) {
     evb_error why = {0};
     evb_record rec;
     uint64_t after;
-    size_t max = self->settings.ordered || hand->room >= BULK_ROOM ? hand->bytes - hand->records.size : 1;
     hub->scratch.size = 0;
-    int rc = evb_journal_read(hub->journal, *next, to, max, self->patterns, &hub->scratch, &after, &why);
+    int rc =
+        evb_journal_read(hub->journal, *next, to, bytes_on(self, hand), self->patterns, &hub->scratch, &after, &why);
     if (rc == EVB_EGONE) {
         uint64_t first = evb_journal_first(hub->journal);
         lose(hub, self, *next, first - *next, "retention has removed them");
@@ -208,6 +222,7 @@ static int read_on(evb_hub *hub, evb_group *self, evb_member *member, evb_hand *
     for (size_t at = 0; at < hub->scratch.size; at += rec.size) {
         if (evb_record_parse(hub->scratch.data + at, hub->scratch.size - at, &rec))
             return evb_fail(err, EVB_EIO, "hub: a record changed while it was read");
+        note_bytes(self, rec.size, rec.count);
         uint64_t first = rec.seq > *next ? rec.seq : *next, last = rec.seq + rec.count - 1;
         last = last < to ? last : to;
         if (!evb_group_wants(self, rec.topic, rec.topic_size) || first > last)

@@ -67,6 +67,7 @@ struct evb_group {
     size_t letter_count, letter_room;
     int64_t bury_due_ns; /* when to try again to store dead letters that could not be; INT64_MAX: there are none */
     evb_group_replay replay;
+    size_t event_bytes;         /* of the journal's, for one event, as of the last read; 0: not known */
     char fault[EVB_REASON_MAX]; /* why it cannot go on; empty: it can */
     size_t name_size;
     char name[]; /* NUL-terminated */

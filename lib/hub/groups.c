@@ -182,12 +182,19 @@ static void call_done(evb_group *group) {
     }
 }
 
+/* How many members can find something to do among what waits. */
+static uint64_t work_for(const evb_group *group) {
+    if (group->replay.next <= group->replay.to)
+        return UINT64_MAX;
+    return group->settings.ordered ? group->pending.waiting_count : group->pending.waiting_events;
+}
+
 static int tell_members(evb_hub *hub) {
     evb_group *group;
     evb_member *m;
     TAILQ_FOREACH (group, &hub->groups, link) {
         if (group->hungry && work_due(group) <= hub->now_ns)
-            call_some(group, UINT64_MAX);
+            call_some(group, work_for(group));
         if (group->hungry)
             call_done(group);
         TAILQ_FOREACH (m, &group->members, link) {

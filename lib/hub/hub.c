@@ -24,7 +24,9 @@ evb_hub *evb_hub_new(evb_journal *journal, const evb_hub_options *options, int64
     self->options = *options;
     self->now_ns = monotonic_ns;
     self->sync_due_ns = self->keep_due_ns = INT64_MAX;
+    self->begun_ns = monotonic_ns;
     TAILQ_INIT(&self->groups);
+    TAILQ_INIT(&self->clients);
     self->live_counts = evb_table_new();
     if (!self->live_counts)
         evb_fail(err, EVB_ENOMEM, "hub: out of memory");
@@ -51,6 +53,7 @@ void evb_hub_destroy(evb_hub **self) {
     if (!*self)
         return;
     evb_groups_close(*self);
+    evb_clients_clear(&(*self)->clients);
     drop_actions(*self);
     drop_own(*self);
     free((*self)->own);
@@ -160,25 +163,6 @@ int evb_hub_refuse_with(evb_hub *self, const evb_request *request, const evb_err
 
 /* ---- requests ---- */
 
-static int status(evb_hub *self, const evb_request *request, evb_error *err) {
-    const struct {
-        const char *name;
-        uint64_t value;
-    } rows[] = {{"first", evb_journal_first(self->journal)}, {"head", evb_journal_head(self->journal)},
-                {"max_payload", self->options.max_payload},  {"pid", (uint64_t)self->options.pid},
-                {"time", (uint64_t)request->now_ns},         {"bytes", evb_journal_bytes(self->journal)}};
-    const uint32_t count = sizeof rows / sizeof *rows;
-    msgpack_packer packer;
-    (void)err;
-    if (!evb_hub_answer(self, request, 1, &packer) || msgpack_pack_map(&packer, count))
-        return EVB_ENOMEM;
-    for (size_t i = 0; i < count; i++)
-        if (evb_mp_pack_str(&packer, rows[i].name, strlen(rows[i].name)) ||
-            msgpack_pack_uint64(&packer, rows[i].value))
-            return EVB_ENOMEM;
-    return 0;
-}
-
 typedef int request_fn(evb_hub *self, const evb_request *request, evb_error *err);
 
 static const struct {
@@ -187,7 +171,9 @@ static const struct {
     request_fn *run;
 } OPS[] = {{"pub", 1, evb_hub_publish},
            {"fetch", 4, evb_hub_fetch},
-           {"status", 0, status},
+           {"status", 0, evb_hub_status},
+           {"clients", 0, evb_hub_clients},
+           {"hello", 3, evb_hub_hello},
            {"seek", 1, evb_hub_seek},
            {"producer", 1, evb_hub_producer},
            {"topics", 3, evb_hub_topics},
@@ -241,6 +227,7 @@ int evb_hub_request(evb_hub *self, void *peer, evb_origin origin, const uint8_t 
 
 void evb_hub_left(evb_hub *self, const char *token, size_t size) {
     evb_error err;
+    evb_clients_left(&self->clients, token, size);
     int rc = evb_groups_left(self, token, size, &err);
     self->failed = rc ? rc : self->failed;
 }

@@ -21,6 +21,7 @@ typedef struct {
     const evb_patterns *live; /* topics never stored; borrowed; NULL: none */
     size_t max_payload;
     int64_t pid;
+    const char *dir; /* where the journal is, for who asks; borrowed; NULL: in memory */
     evb_log log;
 } evb_hub_options;
 

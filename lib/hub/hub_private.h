@@ -5,9 +5,19 @@
 
 #include "base/table.h"
 #include "event/mp.h"
+#include "hub/clients.h"
 #include "hub/group.h"
 #include "hub/group_log.h"
 #include "hub/hub.h"
+
+enum { EVB_RATE_SLOTS = 12 };
+
+/* What has come in since the hub began, and in each of the last seconds. */
+typedef struct {
+    uint64_t events, bytes, batches;
+    int64_t seconds[EVB_RATE_SLOTS];
+    uint64_t events_of[EVB_RATE_SLOTS];
+} evb_hub_counts;
 
 struct evb_hub {
     evb_journal *journal;
@@ -19,8 +29,11 @@ struct evb_hub {
     evb_table *live_counts; /* topic to its live_count, for the topics that are not stored */
     evb_record *recs;       /* the records of the request under way */
     size_t rec_room;
-    int64_t now_ns; /* monotonic, of the round */
-    evb_buf *own;   /* records that the hub made itself, whose frames this round's actions name */
+    struct evb_client_list clients;
+    evb_hub_counts counts;
+    int64_t begun_ns; /* monotonic */
+    int64_t now_ns;   /* monotonic, of the round */
+    evb_buf *own;     /* records that the hub made itself, whose frames this round's actions name */
     size_t own_count;
     evb_buf scratch; /* one read of the journal's */
     int failed;      /* between rounds: the next tick ends the hub with this */
@@ -68,12 +81,18 @@ int evb_hub_feed_own(evb_hub *self, const evb_record *rec, evb_buf *record);
 /* Fans out a record of this round, and tells groups. EVB_ENOMEM. */
 int evb_hub_feed(evb_hub *self, const evb_record *rec);
 
+/* Counts a batch that has come in. */
+void evb_hub_count(evb_hub *self, uint64_t events, uint64_t bytes);
+
 /* Reads an array of patterns. False and *why. */
 bool evb_hub_read_patterns(evb_mp *args, evb_patterns **out, evb_error *why);
 
 /* The requests: each replies once. 0, or an error that ends the hub. */
 int evb_hub_publish(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_fetch(evb_hub *self, const evb_request *request, evb_error *err);
+int evb_hub_status(evb_hub *self, const evb_request *request, evb_error *err);
+int evb_hub_clients(evb_hub *self, const evb_request *request, evb_error *err);
+int evb_hub_hello(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_seek(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_producer(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_topics(evb_hub *self, const evb_request *request, evb_error *err);

@@ -49,8 +49,10 @@ static uint64_t *counter_of(evb_pending *self, evb_entry_state state) {
 /* Takes an entry out of what its state has it in. */
 static void leave_state(evb_pending *self, evb_entry *entry) {
     *counter_of(self, entry->state) -= evb_entry_count(entry);
-    if (entry->state == EVB_WAITING)
+    if (entry->state == EVB_WAITING) {
         RB_REMOVE(evb_turn_tree, &self->waiting, entry);
+        self->waiting_count--;
+    }
     if (entry->state != EVB_IN_HAND)
         return;
     RB_REMOVE(evb_holder_tree, &entry->holder->entries, entry);
@@ -61,8 +63,10 @@ static void leave_state(evb_pending *self, evb_entry *entry) {
 static void enter_state(evb_pending *self, evb_entry *entry, evb_entry_state state) {
     entry->state = state;
     *counter_of(self, state) += evb_entry_count(entry);
-    if (state == EVB_WAITING)
+    if (state == EVB_WAITING) {
         RB_INSERT(evb_turn_tree, &self->waiting, entry);
+        self->waiting_count++;
+    }
     if (state != EVB_IN_HAND)
         return;
     RB_INSERT(evb_holder_tree, &entry->holder->entries, entry);

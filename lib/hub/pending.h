@@ -53,7 +53,7 @@ typedef struct {
     struct evb_turn_tree waiting; /* by due time, then key */
     struct evb_lane_tree lanes;   /* by topic */
     uint64_t events, waiting_events, in_hand_events, held_events;
-    size_t count; /* of entries */
+    size_t count, waiting_count; /* of entries */
 } evb_pending;
 
 static inline uint64_t evb_entry_count(const evb_entry *entry) { return entry->last - entry->first + 1; }

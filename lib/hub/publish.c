@@ -253,6 +253,7 @@ static int pass_on(publishing *p, size_t i, size_t *next, evb_error *err) {
     if (!rec->count)
         place = (evb_stored){0};
     answer_batch(p, rec->producer_seq, &place, *next - before);
+    evb_hub_count(p->hub, rec->count, rec->size);
     if (rec->count && evb_hub_feed(p->hub, rec))
         return evb_fail(err, EVB_EIO, "hub: out of memory");
     return evb_catalog_producer_note(evb_journal_catalog(p->hub->journal), rec->producer, rec->producer_seq,

@@ -357,6 +357,14 @@ int evb_catalog_milestone_note(evb_catalog *self, const char *topic, size_t size
     return rc ? evb_catalog_fail(err, rc, "cannot note a milestone") : 0;
 }
 
+uint64_t evb_catalog_topic_count(evb_catalog *self) {
+    MDB_stat stat;
+    size_t cursor = 0, count = mdb_stat(self->txn, self->db[DB_TOPICS], &stat) ? 0 : stat.ms_entries;
+    for (const topic_entry *e; (e = evb_table_next(self->topics, &cursor));)
+        count += !e->stored.version && e->state.version; /* not written through yet */
+    return count;
+}
+
 /* Puts the cursor on the first topic behind `after`. */
 static int seek_behind(MDB_cursor *cursor, const char *after, size_t size, MDB_val *k, MDB_val *v) {
     *k = (MDB_val){size, (void *)(uintptr_t)after};

@@ -61,6 +61,9 @@ int evb_catalog_milestone_note(evb_catalog *self, const char *topic, size_t size
 int evb_catalog_milestone(evb_catalog *self, const char *topic, size_t size, uint64_t least, uint64_t *seq,
                           evb_error *err);
 
+/* How many topics there are. */
+uint64_t evb_catalog_topic_count(evb_catalog *self);
+
 typedef int evb_catalog_topic_fn(void *context, const char *topic, size_t size, const evb_topic_state *state);
 
 /* Calls each for the topics behind `after` (exclusive; size 0: from the start) that match, in byte order, until `scan`

@@ -8,13 +8,16 @@
  * Leaves to others: the events' matching and the answer (reading.c). */
 #include <stdlib.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include "journal/journal_private.h"
 
 enum {
     TOPICS_MAX = 16, /* more are read by scanning */
     WALK_MAX = 2 * EVB_MILESTONE_EVERY,
-    STEP_BYTES = 16 * 1024, /* what a step costs, as bytes of a scan */
-    STEPS_BEFORE_DOUBT = 8
+    STEP_BYTES = 16 * 1024, /* what a step costs beside its record, as bytes of a scan */
+    TRIED_BYTES = 8 * STEP_BYTES
 };
 
 /* The bytes that lie, more or less, between two seqs. */
@@ -41,13 +44,18 @@ static bool walk_back(evb_journal *self, const char *topic, size_t size, uint64_
     evb_chain *chain = &self->chain;
     evb_record rec;
     evb_error err;
-    uint64_t gone = evb_gone_of(self->gone, topic, size);
+    uint64_t gone = evb_gone_of(self->gone, topic, size), cost = 0;
     for (uint64_t steps = 1, start = at; at >= from && at > gone; steps++) {
         if (steps > WALK_MAX || evb_journal_find(self, at, &rec, &err) <= 0 || rec.topic_size != size ||
             memcmp(rec.topic, topic, size) != 0 || !add(chain, rec.seq))
             return false;
-        if (steps > STEPS_BEFORE_DOUBT && distance(self, rec.seq, start) < steps * STEP_BYTES)
+        cost += STEP_BYTES + rec.size;
+        if (cost > TRIED_BYTES && distance(self, rec.seq, start) < cost) {
+            self->chain.dense = XXH3_64bits(topic, size);
+            self->chain.dense_from = from;
+            self->chain.dense_to = start;
             return false;
+        }
         at = rec.prev;
     }
     return true;
@@ -58,6 +66,9 @@ static bool add_topic(evb_journal *self, const char *topic, size_t size, uint64_
     evb_topic_state state;
     uint64_t milestone;
     evb_error err;
+    const evb_chain *chain = &self->chain;
+    if (from >= chain->dense_from && from <= chain->dense_to && XXH3_64bits(topic, size) == chain->dense)
+        return false;
     if (evb_catalog_look(self->catalog, topic, size, &state, &err))
         return false;
     if (state.last < from)
@@ -82,7 +93,7 @@ bool evb_journal_chain(evb_journal *self, uint64_t from, uint64_t to, const evb_
     bool exact = count > 0 && count <= TOPICS_MAX;
     chain->count = 0;
     chain->known = to;
-    if (!exact || evb_patterns_all(patterns) || distance(self, from, to) < STEPS_BEFORE_DOUBT * STEP_BYTES)
+    if (!exact || evb_patterns_all(patterns) || distance(self, from, to) < TRIED_BYTES)
         return false;
     for (size_t i = 0; i < count; i++) {
         const char *text = evb_patterns_get(patterns, i, &size);

@@ -1,6 +1,6 @@
 /* gone.c: the file gone.log and what it says.
  *
- * Big-endian. The characters "EVBG", format version 1, three zeros; then entries: u32 bytes of the body, u8 kind, three
+ * Big-endian. The characters "EVBR", format version 1, three zeros; then entries: u32 bytes of the body, u8 kind, three
  * zeros, the body, the XXH3-64 (seed 0) of all that. Bodies, a text taking what is left:
  *   'T' trimmed   u64 first seq left
  *   'P' purged    u64 seq up to which, pattern
@@ -23,10 +23,10 @@
 #include "base/error.h"
 #include "base/table.h"
 
-enum { HEAD = 8, ENTRY_HEAD = 8, ENTRY_TAIL = 8, TOPIC_HEAD = 32, ENTRY_MOST = 1024, TIDY_LEAST = 1 << 20 };
+enum { HEAD = 8, ENTRY_HEAD = 8, ENTRY_TAIL = 8, TOPIC_HEAD = 32, ENTRY_MOST = 1024, TIDY_LEAST = 8 << 20 };
 enum { TRIMMED = 'T', PURGED = 'P', SWEPT = 'R', TOPIC = 'V', CARRIED = 'C' };
 static const char NAME[] = "gone.log";
-static const uint8_t MAGIC[HEAD] = {'E', 'V', 'B', 'G', 1};
+static const uint8_t MAGIC[HEAD] = {'E', 'V', 'B', 'R', 1};
 
 /* How far something is gone: a topic, a pattern, or a retained pattern's sweep. */
 typedef struct {
@@ -403,7 +403,7 @@ static bool gather(evb_gone *self, topics_walk *w, uint64_t first) {
 
 void evb_gone_tidy(evb_gone *self, evb_catalog *catalog, uint64_t first) {
     topics_walk w = {.self = self, .catalog = catalog};
-    if (self->size < TIDY_LEAST || self->size < 2 * self->tidied)
+    if (self->size < TIDY_LEAST || self->size < 4 * self->tidied)
         return;
     if (!gather(self, &w, first) || evb_io_replace(self->io, NAME, w.out.data, w.out.size)) {
         evb_log_say(&self->log, "%s: cannot write it anew; it goes on growing", NAME);

@@ -93,6 +93,14 @@ uint64_t evb_journal_appended(const evb_journal *self) { return evb_journal_acti
 
 uint64_t evb_journal_bytes(const evb_journal *self) { return self->bytes; }
 
+int evb_journal_space(evb_journal *self, uint64_t *free_bytes, uint64_t *total_bytes) {
+    return self->io->space(self->io, free_bytes, total_bytes);
+}
+
+bool evb_journal_is_full(const evb_journal *self) { return self->full; }
+
+size_t evb_journal_segments(const evb_journal *self) { return self->segment_count; }
+
 evb_io *evb_journal_io(evb_journal *self) { return self->io; }
 
 evb_catalog *evb_journal_catalog(evb_journal *self) { return self->catalog; }

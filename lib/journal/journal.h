@@ -76,6 +76,11 @@ uint64_t evb_journal_first(const evb_journal *self);
 uint64_t evb_journal_head(const evb_journal *self);
 uint64_t evb_journal_appended(const evb_journal *self);
 
+/* Of the disk that it lies on; -1: not known. Whether too little is free to take events. How many segments there are. */
+int evb_journal_space(evb_journal *self, uint64_t *free_bytes, uint64_t *total_bytes);
+bool evb_journal_is_full(const evb_journal *self);
+size_t evb_journal_segments(const evb_journal *self);
+
 /* Bytes of all segments. */
 uint64_t evb_journal_bytes(const evb_journal *self);
 

@@ -13,7 +13,8 @@ enum { OPEN_SEGMENTS_MAX = 64 }; /* sealed ones kept open for readers */
 typedef struct {
     uint64_t *seqs; /* of their first events, ascending; one may be there twice */
     size_t count, room;
-    uint64_t known; /* these are all whose first seq is at most this */
+    uint64_t known;                       /* these are all whose first seq is at most this */
+    uint64_t dense, dense_from, dense_to; /* XXH3-64 of a topic whose batches lie close from seq to seq: not walked */
 } evb_chain;
 
 /* The look at one segment: what of it is gone, and writing it without that. In slices, so that nobody waits long. */

@@ -29,7 +29,7 @@ static int fill(evb_scan *scan, size_t want, size_t *have, evb_error *err) {
     evb_buf_drop(&scan->buf, skip);
     scan->buf_offset = scan->offset;
     size_t room = want > scan->piece ? want : scan->piece;
-    scan->piece = PIECE_MOST;
+    scan->piece = scan->piece < PIECE_MOST ? 2 * scan->piece : PIECE_MOST;
     uint64_t left = scan->end - scan->offset;
     size_t more = (room < left ? room : (size_t)left) - *have;
     if (!evb_buf_reserve(&scan->buf, more))

@@ -16,7 +16,7 @@
 #include "base/error.h"
 #include "journal/journal_private.h"
 
-enum { SLICE = 4 * 1024 * 1024, COPY_PIECE = 256 * 1024, PURGED_SHARE = 8, GONE_SHARE = 4 };
+enum { SLICE = 4 * 1024 * 1024, GONE_COST = 2048, COPY_PIECE = 256 * 1024, PURGED_SHARE = 8, GONE_SHARE = 4 };
 static const uint64_t NOT_DUE = UINT64_MAX;
 static const char COPY[] = "compact.new";
 /* Marks beside those of retained patterns: up to where a look for what was purged is wanted, and done. */
@@ -198,12 +198,14 @@ static int keep_state(evb_journal *self, const evb_record *rec, evb_error *err) 
     return evb_gone_topic(self->gone, rec->topic, rec->topic_size, &state, err);
 }
 
-static int copy_record(evb_journal *self, const evb_record *rec, evb_error *err) {
+static int copy_record(evb_journal *self, const evb_record *rec, uint64_t *cost, evb_error *err) {
     evb_sweep *s = &self->sweep;
     if (!rec->count)
         return 0; /* the marker of a time before */
-    if (evb_gone_hides(self->gone, rec))
+    if (evb_gone_hides(self->gone, rec)) {
+        *cost += GONE_COST; /* a look into the catalog */
         return keep_state(self, rec, err);
+    }
     if (!evb_buf_add(&s->out, rec->record, rec->size))
         return evb_fail(err, EVB_ENOMEM, "%s: out of memory", COPY);
     s->kept = true;
@@ -283,7 +285,7 @@ static int slice(evb_journal *self, evb_segment *seg, evb_error *err) {
     evb_record rec;
     evb_error why;
     int rc = 1;
-    for (uint64_t end = s->scan.offset + SLICE; rc > 0 && s->scan.offset < end;) {
+    for (uint64_t cost = 0; rc > 0 && cost < SLICE; cost += rec.size) {
         rc = evb_scan_next(&s->scan, &rec, &why);
         if (rc < 0)
             return evb_segment_fail(seg, rc, s->scan.offset, seg->first, why.text, err);
@@ -291,7 +293,7 @@ static int slice(evb_journal *self, evb_segment *seg, evb_error *err) {
             return end_round(self, seg, err);
         if (!s->copying)
             look_at(self, &rec);
-        else if ((rc = copy_record(self, &rec, err)) == 0)
+        else if ((rc = copy_record(self, &rec, &cost, err)) == 0)
             rc = 1;
     }
     return rc;

@@ -3,9 +3,11 @@
  *   nats_pipe pub|sub URL SUBJECT        NATS core: stores nothing
  *   nats_pipe jspub URL SUBJECT          JetStream: to the stream BENCH on files; all acknowledged when it exits
  *   nats_pipe jssub URL SUBJECT COUNT    replays the stream's first COUNT messages in order
+ *   nats_pipe jsgroup URL SUBJECT NAME   a durable pull consumer: fetches up to FETCH at once and acknowledges each
+ *                                        when it was written to stdout; until it is killed
  *
- * Publishing is asynchronous, as libnats does it fastest. `sub` says `ready` on stderr once the server has its
- * subscription; both subscribers flush stdout whenever no message is waiting. The messages come in a thread of
+ * Publishing is asynchronous, as libnats does it fastest. `sub` and `jsgroup` say `ready` on stderr once the server has
+ * their subscription; sub and jssub flush stdout whenever no message is waiting. The messages come in a thread of
  * libnats', the one user of stdout; the main thread only waits for `done`. */
 #include <inttypes.h>
 #include <nats/nats.h>
@@ -16,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OUTPUT_BUFFER = 1 << 20, ACK_WAIT_MS = 120000 };
+enum { OUTPUT_BUFFER = 1 << 20, ACK_WAIT_MS = 120000, FETCH = 1000, FETCH_MS = 1000 };
 
 typedef struct {
     uint64_t want; /* 0: without end */
@@ -121,9 +123,40 @@ static void print_messages(natsConnection *nc, jsCtx *js, const char *subject, u
     natsSubscription_Destroy(sub);
 }
 
+static void print_and_ack(natsMsgList *list) {
+    for (int i = 0; i < list->Count; i++) {
+        fwrite(natsMsg_GetData(list->Msgs[i]), 1, (size_t)natsMsg_GetDataLength(list->Msgs[i]), stdout);
+        putchar('\n');
+    }
+    if (fflush(stdout) != 0)
+        exit(1);
+    for (int i = 0; i < list->Count; i++)
+        must(natsMsg_Ack(list->Msgs[i], NULL), "cannot acknowledge");
+    natsMsgList_Destroy(list);
+}
+
+static _Noreturn void work(jsCtx *js, const char *subject, const char *name) {
+    natsSubscription *sub = NULL;
+    jsSubOptions options;
+    jsSubOptions_Init(&options);
+    options.Config.AckPolicy = js_AckExplicit;
+    options.Config.MaxAckPending = -1;
+    setvbuf(stdout, NULL, _IOFBF, OUTPUT_BUFFER);
+    must(js_PullSubscribe(&sub, js, subject, name, NULL, &options, NULL), "cannot subscribe");
+    fputs("ready\n", stderr);
+    for (;;) {
+        natsMsgList list;
+        natsStatus status = natsSubscription_Fetch(&list, sub, FETCH, FETCH_MS, NULL);
+        if (status == NATS_TIMEOUT)
+            continue;
+        must(status, "cannot fetch");
+        print_and_ack(&list);
+    }
+}
+
 int main(int argc, char **argv) {
     if (argc < 4) {
-        fprintf(stderr, "usage: nats_pipe pub|sub|jspub|jssub URL SUBJECT [COUNT]\n");
+        fprintf(stderr, "usage: nats_pipe pub|sub|jspub|jssub|jsgroup URL SUBJECT [COUNT|NAME]\n");
         return 2;
     }
     bool stream = strncmp(argv[1], "js", 2) == 0;
@@ -131,6 +164,8 @@ int main(int argc, char **argv) {
     natsConnection *nc = NULL;
     must(natsConnection_ConnectTo(&nc, argv[2]), "cannot connect");
     jsCtx *js = stream ? open_stream(nc, argv[3]) : NULL;
+    if (strcmp(argv[1], "jsgroup") == 0)
+        work(js, argv[3], argc > 4 ? argv[4] : "work");
     if (publisher)
         publish_lines(nc, js, argv[3]);
     else

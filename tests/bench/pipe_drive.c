@@ -1,10 +1,11 @@
 /* pipe_drive.c: drives a publisher and its subscribers through their pipes, and measures what comes through.
  *
- *   pipe_drive [-n COUNT] [-s SIZE] [-r RATE] [-N SUBSCRIBERS] [-q QUIET_S] [-v | -p PROBE] SUBSCRIBER PUBLISHER
+ *   pipe_drive [-n COUNT] [-s SIZE] [-r RATE] [-N SUBSCRIBERS] [-g] [-q QUIET_S] [-v | -p PROBE] SUBSCRIBER PUBLISHER
  *
  * Feeds COUNT lines of SIZE bytes to the publisher's stdin, RATE a second (0: as fast as the pipe takes them), reads
  * them from the stdout of every subscriber, and prints one JSON object: what was sent, received, doubled and
  * disordered, lines received a second over all subscribers, and the latency's percentiles in us.
+ * With -g the subscribers share the lines: each is to come once, from any of them, and in order if there is only one.
  * Both commands are run by sh -c; begin them with `exec`, so that the signal to end them reaches them.
  * When a subscriber is ready: with -v, when it has printed a line on stderr; with -p, when a line has come from its
  * stdout, PROBE (a command that publishes any line) being run again and again until then; else at once.
@@ -36,6 +37,7 @@ typedef struct {
     uint64_t rate;
     size_t size;
     size_t subscribers;
+    bool shared;
     int quiet_ms;
     bool ready_line;
     const char *probe;
@@ -52,12 +54,13 @@ typedef struct {
     int err; /* its stderr, with -v; else -1 */
     bool heard;
     line_reader reader;
-    line_tally tally;
+    line_tally *tally;
 } subscriber;
 
 struct drive {
     options opt;
     subscriber *subs;
+    line_tally *tallies;   /* one a subscriber; with -g one in all */
     struct pollfd *polled; /* out and err of each */
     size_t open;           /* subscribers whose out is open */
     pid_t pub;
@@ -113,7 +116,8 @@ static void start_subscriber(drive *d, subscriber *sub) {
     if (d->opt.ready_line)
         make_pipe(err, false);
     *sub = (subscriber){.owner = d, .out = out[0], .err = err[0]};
-    if (!line_tally_open(&sub->tally, d->opt.count) ||
+    sub->tally = &d->tallies[d->opt.shared ? 0 : sub - d->subs];
+    if ((sub->tally->count == 0 && !line_tally_open(sub->tally, d->opt.count)) ||
         !line_reader_open(&sub->reader, alone ? 2 * PIPE_SIZE : 2 * LINE_MAX))
         die("memory");
     sub->pid = spawn(d->opt.sub, -1, out[1], err[1]);
@@ -148,14 +152,14 @@ static void take(void *context, const char *line, size_t size, int64_t read_ns) 
     sub->heard = true;
     if (!line_parse(line, size, &index, &sent_ns))
         return;
-    if (line_tally_add(&sub->tally, index))
+    if (line_tally_add(sub->tally, index))
         d->latency[d->received++] = read_ns - sent_ns;
     d->last_ns = read_ns;
 }
 
 static void read_out(drive *d, subscriber *sub) {
     ssize_t got = line_reader_read(&sub->reader, sub->out, take, sub);
-    if (got > 0 && sub->tally.received < d->opt.count)
+    if (got > 0 && sub->tally->received < d->opt.count)
         return;
     close(sub->out);
     sub->out = -1;
@@ -271,14 +275,16 @@ static double percentile_us(const drive *d, double part) {
     return d->received == 0 ? 0 : (double)d->latency[(size_t)((double)(d->received - 1) * part)] / 1e3;
 }
 
+static size_t tally_count(const drive *d) { return d->opt.shared ? 1 : d->opt.subscribers; }
+
 static bool report(drive *d, int pub_status) {
     uint64_t doubled = 0;
     uint64_t disordered = 0;
-    uint64_t sent = d->opt.count * d->opt.subscribers;
+    uint64_t sent = d->opt.count * tally_count(d);
     double wall_s = (double)(d->last_ns - d->start_ns) / 1e9;
-    for (size_t i = 0; i < d->opt.subscribers; i++) {
-        doubled += d->subs[i].tally.doubled;
-        disordered += d->subs[i].tally.disordered;
+    for (size_t i = 0; i < tally_count(d); i++) {
+        doubled += d->tallies[i].doubled;
+        disordered += d->opt.shared && d->opt.subscribers > 1 ? 0 : d->tallies[i].disordered;
     }
     qsort(d->latency, d->received, sizeof *d->latency, by_value);
     printf("{\"sent\":%" PRIu64 ",\"received\":%zu,\"doubled\":%" PRIu64 ",\"disordered\":%" PRIu64 ",", sent,
@@ -293,9 +299,10 @@ static bool report(drive *d, int pub_status) {
 static void prepare(drive *d) {
     size_t n = d->opt.subscribers;
     d->subs = calloc(n, sizeof *d->subs);
+    d->tallies = calloc(n, sizeof *d->tallies);
     d->polled = calloc(2 * n, sizeof *d->polled);
-    d->latency = calloc(n * d->opt.count, sizeof *d->latency);
-    if (d->subs == NULL || d->polled == NULL || d->latency == NULL)
+    d->latency = calloc(tally_count(d) * d->opt.count, sizeof *d->latency);
+    if (d->subs == NULL || d->tallies == NULL || d->polled == NULL || d->latency == NULL)
         die("memory");
     for (size_t i = 0; i < n; i++)
         start_subscriber(d, &d->subs[i]);
@@ -308,9 +315,10 @@ static bool run(drive *d) {
     start_publisher(d);
     if ((errno = pthread_create(&feeder, NULL, feed, d)) != 0)
         die("thread");
-    while (d->open > 0 && read_some(d, d->opt.quiet_ms))
+    const size_t want = d->opt.count * tally_count(d);
+    while (d->open > 0 && d->received < want && read_some(d, d->opt.quiet_ms))
         continue;
-    if (d->received < d->opt.count * d->opt.subscribers)
+    if (d->received < want)
         kill(d->pub, SIGTERM);
     pthread_join(feeder, NULL);
     int status = end_child(d->pub);
@@ -322,8 +330,8 @@ static bool run(drive *d) {
 }
 
 static _Noreturn void usage(void) {
-    fprintf(stderr, "usage: pipe_drive [-n COUNT] [-s SIZE] [-r RATE] [-N SUBSCRIBERS] [-q QUIET_S] [-v | -p PROBE]\n"
-                    "                  SUBSCRIBER PUBLISHER\n");
+    fprintf(stderr, "usage: pipe_drive [-n COUNT] [-s SIZE] [-r RATE] [-N SUBSCRIBERS] [-g] [-q QUIET_S]\n"
+                    "                  [-v | -p PROBE] SUBSCRIBER PUBLISHER\n");
     exit(2);
 }
 
@@ -333,6 +341,7 @@ static void set_option(options *opt, int letter, const char *value) {
     case 's': opt->size = strtoull(value, NULL, 10); break;
     case 'r': opt->rate = strtoull(value, NULL, 10); break;
     case 'N': opt->subscribers = strtoull(value, NULL, 10); break;
+    case 'g': opt->shared = true; break;
     case 'q': opt->quiet_ms = atoi(value) * 1000; break;
     case 'v': opt->ready_line = true; break;
     case 'p': opt->probe = value; break;
@@ -343,7 +352,7 @@ static void set_option(options *opt, int letter, const char *value) {
 int main(int argc, char **argv) {
     drive d = {.opt = {.count = 1000000, .size = 100, .subscribers = 1, .quiet_ms = 10000}};
     int letter;
-    while ((letter = getopt(argc, argv, "n:s:r:N:q:vp:")) != -1)
+    while ((letter = getopt(argc, argv, "n:s:r:N:gq:vp:")) != -1)
         set_option(&d.opt, letter, optarg);
     if (argc - optind != 2 || d.opt.count == 0 || d.opt.subscribers == 0 || d.opt.size < LINE_MIN ||
         d.opt.size > LINE_MAX)

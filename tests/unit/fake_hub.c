@@ -375,23 +375,27 @@ static void topics(fake_hub *self, request *r) {
     }
 }
 
+static void hello(fake_hub *self, request *r) { begin(self, r, "ok", 0); }
+
 static void answer(fake_hub *self, request *r) {
     static const struct {
         const char *op;
         void (*play)(fake_hub *self, request *r);
-    } OPS[] = {{"pub", publish}, {"fetch", fetch}, {"status", status}, {"seek", seek}, {"topics", topics}};
+    } OPS[] = {{"pub", publish}, {"fetch", fetch},   {"status", status},
+               {"seek", seek},   {"topics", topics}, {"hello", hello}};
     char op[16] = "";
     memcpy(op, r->op, r->op_size < sizeof op ? r->op_size : sizeof op - 1);
-    if (self->before)
+    bool aside = strcmp(op, "hello") == 0; /* tests speak of the other requests */
+    if (self->before && !aside)
         self->before(self, op);
     if (strcmp(op, "pub") == 0)
         note_pub(self, r, zmq_msg_data(&r->body), zmq_msg_size(&r->body));
     if (self->mute)
         return;
-    if (self->error) {
+    if (self->error && !aside) {
         refuse(self, r, self->error, self->text);
         self->error = NULL;
-    } else if (self->answer) {
+    } else if (self->answer && !aside) {
         begin(self, r, "ok", 1);
         evb_buf_add(&r->reply, self->answer->data, self->answer->size);
         r->has_records = true;

@@ -293,6 +293,92 @@ static void ids_are_forgotten(void **state) {
     assert_string_equal(text, "ok 7.1.8");
 }
 
+static void the_age_of_an_id_does_not_jump_with_the_clock(void **state) {
+    fixture *f = *state;
+    char text[200];
+    const int64_t second = 1000000000, day = 86400 * second;
+    evb_journal_options options = {.segment_bytes = 1 << 20, .id_window_ns = 600 * second, .id_most = 100};
+    evb_journal_configure(f->journal, &options);
+    f->now_ns = 2 * day;
+    evb_journal_tend(f->journal, f->now_ns);
+    add_ids(f, 1, 1, "a", "x");
+    publish(f, 0, text);
+    static const int days[] = {1, -1, -1, 1};
+    for (uint64_t i = 0; i < 4; i++) {
+        f->now_ns += days[i] * day + second;
+        evb_journal_tend(f->journal, f->now_ns);
+        add_ids(f, 1, i + 2, "a", "x");
+        publish(f, i + 1, text);
+        assert_non_null(strstr(text, "[0=1]"));
+    }
+    for (int i = 0; i < 60; i++)
+        evb_journal_tend(f->journal, f->now_ns += 10 * second);
+    add_ids(f, 1, 6, "a", "x");
+    publish(f, 5, text);
+    assert_string_equal(text, "ok 6.1.2");
+}
+
+/* Asks for what stands in args (msgpack); the reply's elements behind the id, as far as they are texts and numbers. */
+static void ask(fixture *f, const char *op, const void *args, size_t size, uint32_t count, char *text) {
+    evb_buf head = {0};
+    msgpack_packer pk;
+    evb_mp_packer(&pk, &head);
+    msgpack_pack_array(&pk, 2 + count);
+    evb_mp_pack_str(&pk, op, strlen(op));
+    msgpack_pack_uint64(&pk, 5);
+    evb_buf_add(&head, args, size);
+    play(f, &head);
+    evb_buf *reply = &f->actions[f->count - 1].head;
+    evb_mp mp = {reply->data, reply->data + reply->size};
+    const char *word;
+    uint64_t number;
+    uint32_t n;
+    assert_true(evb_mp_array(&mp, &n));
+    for (*text = 0; n--;) {
+        if (evb_mp_uint(&mp, &number))
+            text += sprintf(text, "%d ", (int)number);
+        else if (evb_mp_str(&mp, &word, &size))
+            text += sprintf(text, "%.*s ", (int)size, word);
+        else
+            evb_mp_skip(&mp);
+    }
+    free_replies(f);
+}
+
+static void a_fetch_says_from_where_all_is_left(void **state) {
+    fixture *f = *state;
+    char text[1000];
+    add_batch(f, 1, 1, "a", 3);
+    add_batch(f, 1, 2, "b", 2);
+    add_batch(f, 1, 3, "a", 1);
+    publish(f, 0, text);
+    ask(f, "purge",
+        "\x91\xa1"
+        "a",
+        3, 1, text);
+    assert_string_equal(text, "ok 5 4 6 ");
+    ask(f, "fetch", "\x01\x00\xcd\x10\x00\x91\xa1#", 8, 4, text);
+    assert_string_equal(text, "error 5 gone events before seq 7 are gone: trimmed, purged or expired 7 ");
+    ask(f, "fetch", "\x01\x00\xcd\x10\x00\x91\xa1#\x01", 9, 5, text);
+    assert_string_equal(text, "ok 5 7 6 1 ");
+    ask(f, "fetch",
+        "\x01\x00\xcd\x10\x00\x91\xa1"
+        "b",
+        8, 4, text);
+    assert_string_equal(text, "ok 5 7 6 1 ");
+    ask(f, "fetch", "\x04\x04\xcd\x10\x00\x90", 6, 4, text);
+    assert_string_equal(text, "ok 5 5 6 1 ");
+    ask(f, "fetch", "\x07\x00\xcd\x10\x00\x90", 6, 4, text);
+    assert_string_equal(text, "ok 5 7 6 1 ");
+    ask(f, "trim", "\x05", 1, 1, text);
+    assert_string_equal(text, "ok 5 5 ");
+    ask(f, "fetch",
+        "\x04\x00\xcd\x10\x00\x91\xa1"
+        "b\x01",
+        9, 5, text);
+    assert_string_equal(text, "error 5 gone events before seq 5 are gone: trimmed, purged or expired 5 ");
+}
+
 static void bad_frames_are_refused_whole(void **state) {
     fixture *f = *state;
     char text[200];
@@ -356,6 +442,8 @@ int main(void) {
         T(an_id_is_stored_once_on_its_topic),
         T(batches_with_known_ids_are_known_when_sent_again),
         T(ids_are_forgotten),
+        T(the_age_of_an_id_does_not_jump_with_the_clock),
+        T(a_fetch_says_from_where_all_is_left),
         T(bad_frames_are_refused_whole),
         T(mangled_requests_are_answered),
     };

@@ -1,0 +1,92 @@
+/* evctl.h: what evctl's commands share: the options, the hub, and how rows are printed. */
+#ifndef EVB_EVCTL_H
+#define EVB_EVCTL_H
+
+#include <jansson.h>
+
+#include "base/log.h"
+#include "base/opts.h"
+#include "evbus.h"
+
+#define EVCTL_NO_NUMBER UINT64_MAX
+
+typedef struct {
+    evb_opts_standard standard;
+    const char *url, *dir, *before, *from, *to, *output;
+    uint64_t rate, after;
+    int64_t timeout_ns;
+    bool json, dry_run, allow_gap;
+} evctl_options;
+
+typedef struct {
+    evctl_options o;
+    int argc; /* the command's operands */
+    char **argv;
+    char *url;
+    evb_bus *bus; /* NULL: not asked for yet */
+    evb_log log;
+} evctl;
+
+/* A command: its name (two words for one with a second), how many operands it takes, and what runs it. */
+typedef int evctl_command(evctl *self, evb_error *err);
+
+evctl_command evctl_status, evctl_topics, evctl_groups, evctl_clients, evctl_metrics;
+evctl_command evctl_group, evctl_dead, evctl_trim, evctl_purge;
+evctl_command evctl_verify, evctl_repair, evctl_export, evctl_import;
+evctl_command evctl_top;
+
+/* ---- the hub ---- */
+
+/* Asks `op` with these arguments (an array, taken over; NULL: none). The results as an array, for the caller to
+ * json_decref; NULL and *err. */
+json_t *evctl_ask(evctl *self, const char *op, json_t *args, evb_error *err);
+
+/* The bus, opened at the first use. NULL and *err. */
+evb_bus *evctl_bus(evctl *self, evb_error *err);
+
+/* The seq that a position stands for: where a reader from there begins. EVB_EINVAL naming `option`. */
+int evctl_seq_of(evctl *self, const char *option, const char *text, uint64_t *seq, evb_error *err);
+
+/* A member of an object as a number, a text; 0, "" where it is nothing of the kind. */
+uint64_t evctl_number(const json_t *row, const char *key);
+const char *evctl_text(const json_t *row, const char *key);
+
+/* ---- printing ---- */
+
+typedef enum {
+    EVCTL_TEXT,  /* cut when the terminal is too narrow */
+    EVCTL_COUNT, /* digits */
+    EVCTL_SIZE,  /* bytes, as 1.5M */
+    EVCTL_AGO,   /* ns since the epoch, as 5m */
+    EVCTL_SPAN   /* ns, as 5m */
+} evctl_kind;
+
+typedef struct {
+    const char *title;
+    const char *key;
+    evctl_kind kind;
+    bool alarm; /* in red where it is neither 0 nor empty */
+} evctl_column;
+
+/* Prints rows (an array of objects) as a table, or with -J as one object a line. */
+void evctl_print(const evctl *self, const json_t *rows, const evctl_column *columns, size_t count);
+
+/* Prints what an export has. */
+struct evb_export_extent;
+void evctl_print_extent(const evctl_options *o, const struct evb_export_extent *extent);
+
+/* A figure as a person reads it. Returns out. */
+enum { EVCTL_FIGURE = 40 };
+const char *evctl_figure(evctl_kind kind, uint64_t value, char out[EVCTL_FIGURE]);
+
+/* Whether stdout is a terminal whose user has not said NO_COLOR. */
+bool evctl_colours(void);
+
+/* Columns of the terminal; 0: stdout is none. */
+size_t evctl_width(void);
+
+/* How many columns `text` takes on a terminal, and the bytes of it that fit into `columns`. */
+size_t evctl_columns(const char *text);
+size_t evctl_fit(const char *text, size_t columns);
+
+#endif

@@ -1,0 +1,185 @@
+/* evctl_ask.c: requests with JSON on our side and msgpack on the hub's.
+ *
+ * What the hub says is small (pages), so it is turned into jansson's values as a whole: each command then picks from rows
+ * by name, and -J prints them as they are.
+ * Leaves to others: what the requests mean (evbus-protocol(7)). */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/paths.h"
+#include "client/ask.h"
+#include "evctl.h"
+#include "event/position.h"
+
+evb_bus *evctl_bus(evctl *self, evb_error *err) {
+    const evb_environment env = {getenv("EVBUS_URL"), getenv("XDG_RUNTIME_DIR"), getenv("XDG_STATE_HOME"),
+                                 getenv("HOME"), geteuid()};
+    if (self->bus)
+        return self->bus;
+    self->url = self->o.url ? strdup(self->o.url) : evb_paths_url(&env, err);
+    if (self->url)
+        self->bus = evb_bus_new(self->url, self->o.timeout_ns ? self->o.timeout_ns : -1, err);
+    return self->bus;
+}
+
+/* ---- from JSON ---- */
+
+static int pack(msgpack_packer *p, const json_t *value);
+
+static int pack_array(msgpack_packer *p, const json_t *value) {
+    int rc = msgpack_pack_array(p, json_array_size(value));
+    for (size_t i = 0; rc == 0 && i < json_array_size(value); i++)
+        rc = pack(p, json_array_get(value, i));
+    return rc;
+}
+
+static int pack(msgpack_packer *p, const json_t *value) {
+    switch (json_typeof(value)) {
+    case JSON_STRING: return evb_mp_pack_str(p, json_string_value(value), json_string_length(value));
+    case JSON_INTEGER: return msgpack_pack_uint64(p, (uint64_t)json_integer_value(value));
+    case JSON_TRUE: return msgpack_pack_true(p);
+    case JSON_FALSE: return msgpack_pack_false(p);
+    case JSON_ARRAY: return pack_array(p, value);
+    case JSON_OBJECT:
+    case JSON_REAL:
+    case JSON_NULL: break;
+    }
+    return msgpack_pack_nil(p);
+}
+
+/* ---- to JSON ---- */
+
+static json_t *read_value(evb_mp *mp, int depth);
+
+static json_t *read_array(evb_mp *mp, uint32_t count, int depth) {
+    json_t *array = json_array();
+    while (count--) {
+        json_t *value = read_value(mp, depth);
+        if (!value || json_array_append_new(array, value)) {
+            json_decref(array);
+            return NULL;
+        }
+    }
+    return array;
+}
+
+static json_t *read_map(evb_mp *mp, uint32_t count, int depth) {
+    json_t *object = json_object();
+    const char *name;
+    size_t size;
+    char key[64];
+    while (count--) {
+        bool named = evb_mp_str(mp, &name, &size) && size < sizeof key;
+        json_t *value = named ? read_value(mp, depth) : NULL;
+        if (!value) {
+            json_decref(object);
+            return NULL;
+        }
+        memcpy(key, name, size);
+        key[size] = 0;
+        json_object_set_new(object, key, value);
+    }
+    return object;
+}
+
+/* Text as JSON can have it: what is not UTF-8 is no text of the hub's. */
+static json_t *read_text(const char *text, size_t size) {
+    json_t *value = json_stringn(text, size);
+    return value ? value : json_string("?");
+}
+
+static json_t *read_value(evb_mp *mp, int depth) {
+    uint64_t number;
+    uint32_t count;
+    const char *text;
+    size_t size;
+    bool flag;
+    if (evb_mp_uint(mp, &number))
+        return json_integer(number > INT64_MAX ? INT64_MAX : (json_int_t)number);
+    if (evb_mp_str(mp, &text, &size))
+        return read_text(text, size);
+    if (evb_mp_bool(mp, &flag))
+        return json_boolean(flag);
+    if (evb_mp_nil(mp))
+        return json_null();
+    if (depth && evb_mp_array(mp, &count))
+        return read_array(mp, count, depth - 1);
+    if (depth && evb_mp_map(mp, &count))
+        return read_map(mp, count, depth - 1);
+    return evb_mp_skip(mp) ? json_null() : NULL;
+}
+
+json_t *evctl_ask(evctl *self, const char *op, json_t *args, evb_error *err) {
+    evb_buf packed = {0}, results = {0};
+    msgpack_packer p;
+    json_t *out = NULL;
+    uint32_t count = args ? (uint32_t)json_array_size(args) : 0;
+    int rc = evctl_bus(self, err) ? 0 : err->code;
+    evb_mp_packer(&p, &packed);
+    for (uint32_t i = 0; rc == 0 && i < count; i++)
+        rc = pack(&p, json_array_get(args, i)) ? evb_fail(err, EVB_ENOMEM, "out of memory") : 0;
+    rc = rc ? rc : evb_ask(self->bus, op, count, &packed, &results, NULL, err);
+    evb_mp mp = {results.data, results.data + results.size};
+    if (rc == 0)
+        out = json_array();
+    while (out && mp.at < mp.end) {
+        json_t *value = read_value(&mp, 8);
+        if (value && json_array_append_new(out, value) == 0)
+            continue;
+        evb_fail(err, EVB_ENOHUB, "the hub's answer does not speak evbus-protocol(7)");
+        json_decref(out);
+        out = NULL;
+    }
+    json_decref(args);
+    evb_buf_free(&packed);
+    evb_buf_free(&results);
+    return out;
+}
+
+uint64_t evctl_number(const json_t *row, const char *key) {
+    json_int_t value = json_integer_value(json_object_get(row, key));
+    return value > 0 ? (uint64_t)value : 0;
+}
+
+const char *evctl_text(const json_t *row, const char *key) {
+    const char *text = json_string_value(json_object_get(row, key));
+    return text ? text : "";
+}
+
+/* ---- positions ---- */
+
+static int seek_time(evctl *self, uint64_t time_ns, uint64_t *seq, evb_error *err) {
+    json_t *results = evctl_ask(self, "seek", json_pack("[I]", (json_int_t)time_ns), err);
+    if (!results)
+        return err->code;
+    *seq = (uint64_t)json_integer_value(json_array_get(results, 0));
+    json_decref(results);
+    return 0;
+}
+
+int evctl_seq_of(evctl *self, const char *option, const char *text, uint64_t *seq, evb_error *err) {
+    evb_from from;
+    evb_error why;
+    evb_status hub;
+    uint64_t value;
+    int rc = evb_position_parse(text, evb_clock_wall_ns(), &from, &value, &why);
+    if (rc)
+        return evb_fail(err, rc, "%s: %.400s", option, why.text);
+    if (!evctl_bus(self, err) || evb_bus_status(self->bus, &hub, err))
+        return err->code;
+    switch (from) {
+    case EVB_FROM_FIRST: *seq = hub.first; return 0;
+    case EVB_FROM_NOW: *seq = hub.head + 1; return 0;
+    case EVB_FROM_LAST: *seq = hub.head ? hub.head : 1; return 0;
+    case EVB_FROM_SEQ: *seq = value ? value : 1; return 0;
+    case EVB_FROM_BACK: *seq = value <= hub.head ? hub.head + 1 - value : 1; return 0;
+    case EVB_FROM_TIME: return seek_time(self, value, seq, err);
+    case EVB_FROM_LAST_PER_TOPIC: break;
+    }
+    return evb_fail(err, EVB_EINVAL, "%s %s: not a place in the journal", option, text);
+}

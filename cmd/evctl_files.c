@@ -1,0 +1,80 @@
+/* evctl_files.c: verify and repair, which read the journal's files themselves, so that they work when no hub can start.
+ *
+ * repair holds the journal's lock while it works; verify needs none: it may run beside a hub.
+ * Leaves to others: what damage is (lib/journal/verify). */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/lock.h"
+#include "base/paths.h"
+#include "evctl.h"
+#include "journal/verify.h"
+
+static void print_verification(const evctl *self, const evb_verification *v) {
+    if (self->o.json)
+        printf("{\"segments\":%" PRIu64 ",\"batches\":%" PRIu64 ",\"events\":%" PRIu64 ",\"bytes\":%" PRIu64
+               ",\"first\":%" PRIu64 ",\"last\":%" PRIu64 ",\"damages\":%" PRIu64 ",\"lost\":%" PRIu64
+               ",\"tail_bytes\":%" PRIu64 "}\n",
+               v->segments, v->records, v->events, v->bytes, v->first, v->last, v->damages, v->lost, v->tail_bytes);
+    else
+        printf("%" PRIu64 " events in %" PRIu64 " batches and %" PRIu64 " segments, seqs %" PRIu64 " to %" PRIu64
+               ": %" PRIu64 " damaged places, %" PRIu64 " seqs lost\n",
+               v->events, v->records, v->segments, v->first, v->last, v->damages, v->lost);
+}
+
+/* The journal's directory, for the caller to free. It must be there: nothing is made. */
+static char *find_dir(const evctl *self, evb_error *err) {
+    const evb_environment env = {getenv("EVBUS_URL"), getenv("XDG_RUNTIME_DIR"), getenv("XDG_STATE_HOME"),
+                                 getenv("HOME"), geteuid()};
+    char *dir = self->o.dir ? strdup(self->o.dir) : evb_paths_state(&env, err);
+    if (dir && access(dir, R_OK | X_OK)) {
+        evb_fail_errno(err, errno == EACCES ? EVB_EPERM : EVB_EINVAL, errno, "%s", dir);
+        free(dir);
+        return NULL;
+    }
+    return dir;
+}
+
+int evctl_verify(evctl *self, evb_error *err) {
+    evb_verification v = {0};
+    char *dir = find_dir(self, err);
+    evb_io *io = dir ? evb_io_disk_new(dir, err) : NULL;
+    int rc = io ? evb_journal_verify(io, self->log, &v, err) : err->code;
+    if (rc == 0 || rc == EVB_EDAMAGED)
+        print_verification(self, &v);
+    evb_io_destroy(&io);
+    free(dir);
+    return rc;
+}
+
+/* Takes the lock, repairs, and has the catalog built anew by the next start. */
+static int repair_in(const evctl *self, const char *dir, evb_io *io, evb_error *err) {
+    char path[4096];
+    evb_verification v = {0};
+    snprintf(path, sizeof path, "%s/lock", dir);
+    int lock = evb_lock_take(path, err);
+    if (lock < 0)
+        return lock;
+    int rc = evb_journal_repair(io, self->log, &v, err);
+    snprintf(path, sizeof path, "%s/catalog.mdb", dir);
+    if (rc == 0 && v.damages && unlink(path) && errno != ENOENT)
+        rc = evb_fail_errno(err, EVB_EIO, errno, "%s: cannot remove", path);
+    if (rc == 0)
+        print_verification(self, &v);
+    close(lock);
+    return rc;
+}
+
+int evctl_repair(evctl *self, evb_error *err) {
+    char *dir = find_dir(self, err);
+    evb_io *io = dir ? evb_io_disk_new(dir, err) : NULL;
+    int rc = io ? repair_in(self, dir, io, err) : err->code;
+    evb_io_destroy(&io);
+    free(dir);
+    return rc;
+}

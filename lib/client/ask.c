@@ -1,0 +1,46 @@
+/* ask.c: a call that is waited for.
+ *
+ * Leaves to others: the call's way to the hub and back (bus.c), what op and results mean (the caller). */
+#include "client/ask.h"
+
+#include "base/error.h"
+#include "client/client_private.h"
+
+typedef struct {
+    bool done;
+    int code;
+    evb_buf *results, *body;
+    evb_error *err;
+} waiting;
+
+static void answered(void *context, evb_call *call, const evb_reply *reply) {
+    waiting *w = context;
+    (void)call;
+    w->done = true;
+    if (reply->code) {
+        w->code = evb_fail(w->err, reply->code, "%s", reply->text);
+        return;
+    }
+    bool ok = evb_buf_add(w->results, reply->results.at, (size_t)(reply->results.end - reply->results.at));
+    if (ok && w->body && reply->body->size)
+        ok = evb_buf_add(w->body, reply->body->data, reply->body->size);
+    if (!ok)
+        w->code = evb_fail(w->err, EVB_ENOMEM, "bus: out of memory");
+}
+
+int evb_ask(evb_bus *bus, const char *op, uint32_t count, const evb_buf *args, evb_buf *results, evb_buf *body,
+            evb_error *err) {
+    waiting w = {.results = results, .body = body, .err = err};
+    msgpack_packer packer;
+    results->size = 0;
+    if (body)
+        body->size = 0;
+    evb_call *call = evb_call_new(bus, op, count, &packer, answered, &w);
+    if (!call || (args && args->size && !evb_buf_add(&call->head, args->data, args->size)))
+        return evb_fail(err, EVB_ENOMEM, "bus: out of memory");
+    evb_call_send(bus, call);
+    int rc = evb_bus_until(bus, &w.done, err);
+    if (!w.done)
+        evb_call_forget(bus, &w);
+    return rc ? rc : w.code;
+}

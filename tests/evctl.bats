@@ -1,0 +1,226 @@
+# evctl.bats: looking after a hub: what it shows, what it changes, and in which form.
+bats_require_minimum_version 1.5.0
+load helper
+
+# A member that takes one event and rejects it.
+reject_one() { # GROUP REASON
+    local key
+    printf 'take 1 10\nquit\n' | timeout 20 "$PYTHON" "$ROOT/tests/peers/member.py" "$1" >taken
+    key=$(awk '$1 ~ /^[0-9]+$/ { print $1 }' taken)
+    printf 'take 1 10\nreject %s %s\n' "$key" "$2" | timeout 20 "$PYTHON" "$ROOT/tests/peers/member.py" "$1" >taken
+    ! grep error taken
+}
+
+# Runs a command on a terminal of so many columns; what it prints, without carriage returns.
+on_terminal() { # COLUMNS COMMAND…
+    "$PYTHON" - "$@" <<'PY'
+import fcntl, os, pty, struct, sys, termios
+pid, fd = pty.fork()
+if pid == 0:
+    fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, int(sys.argv[1]), 0, 0))
+    os.environ["TERM"] = "xterm"
+    os.execvp(sys.argv[2], sys.argv[2:])
+out = b""
+try:
+    while data := os.read(fd, 4096):
+        out += data
+except OSError:
+    pass
+sys.stdout.buffer.write(out.replace(b"\r", b""))
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+PY
+}
+
+@test "status: text and JSON say the same" {
+    start_hub --sync 250
+    seq 3 | evpub a
+    evpub b x
+    run -0 evctl status
+    assert_line --regexp '^events +4, seqs 1 to 4, on 2 topics$'
+    assert_line --regexp '^since start +4 events'
+    assert_line --regexp "^journal +$JOURNAL, .*sync 250ms$"
+    run -0 evctl -J status
+    assert_equal "$(jq -c '[.head, .events, .topics, .events_in, .sync, .memory, .full, .clients]' <<<"$output")" \
+        '[4,4,2,4,"250ms",false,false,0]'
+    assert_equal "$(jq .pid <<<"$output")" "$HUB_PID"
+    jq -e '.disk_free > 0 and .uptime_ns > 0 and .rss > 0' <<<"$output"
+}
+
+@test "status of a hub in memory" {
+    start_hub --memory
+    run -0 evctl -J status
+    assert_equal "$(jq -c '[.memory, .dir]' <<<"$output")" '[true,null]'
+}
+
+@test "topics: all, those that match, thousands, none" {
+    start_hub
+    printf '%s\t%s\n' a.x 1 a.y 2 a.x 3 b 4 | evpub -T
+    run -0 evctl topics
+    assert_line --index 0 --regexp '^TOPIC +EVENTS +BYTES +VERSION +LAST +AGO$'
+    assert_line --index 1 --regexp '^a\.x +2 '
+    assert_equal "${#lines[@]}" 4
+    run -0 evctl topics -J 'a.*'
+    assert_equal "$(jq -c '[.topic, .events, .last, .version]' <<<"$output")" $'["a.x",2,3,2]\n["a.y",1,2,1]'
+    run -0 evctl topics -J nothing
+    assert_output ''
+    seq 10000 | awk '{ print "many.t" $1 "\t" $1 }' | evpub -T
+    assert_equal "$(evctl topics -J 'many.*' | jq -s length)" 10000
+    run -65 evctl topics 'a.#.b'
+}
+
+@test "groups and clients" {
+    start_hub
+    seq 5 | evpub t
+    evsub -g g --from first -n 2 t >/dev/null
+    run -0 evctl groups -J
+    assert_equal "$(jq -c '[.name, .patterns, .members, .lag, .acked, .stalled]' <<<"$output")" \
+        '["g",["t"],0,3,2,"no members"]'
+    run -0 evctl groups
+    assert_line --index 1 --regexp '^g +0 +3 .* t +no members$'
+    start_sub live 't.#' other
+    start_sub member -g g
+    local sub
+    until sub=$(evctl clients -J) && (($(jq -s length <<<"$sub") == 2)); do :; done
+    assert_equal "$(jq -sc 'sort_by(.pid)[] | [.kind, .pid, .uid, .patterns, .group]' <<<"$sub")" \
+        "[\"evsub\",${STARTED[1]},$EUID,[\"t.#\",\"other\"],null]
+[\"evsub\",${STARTED[2]},$EUID,[],\"g\"]"
+    kill "$SUB_PID"
+    wait_for_exit "$SUB_PID" || true
+    until (($(evctl clients -J | jq -s length) == 1)); do :; done
+}
+
+@test "a client that comes back after the hub's restart is listed once" {
+    start_hub
+    start_sub live --timeout 20 -v t
+    until (($(evctl clients -J | jq -s length) == 1)); do :; done
+    kill_hub
+    start_hub
+    wait_for_text live.err reconnected
+    until (($(evctl clients -J | jq -s length) == 1)); do :; done
+    assert_equal "$(evctl clients -J | jq .pid)" "$SUB_PID"
+}
+
+@test "dead letters: list, show, retry, drop" {
+    start_hub
+    evsub -g g -n 0 t
+    evpub -H k=v t first
+    evpub t second
+    reject_one g 'it is bad'
+    reject_one g 'so is this'
+    run -0 evctl dead list
+    assert_line --index 1 --regexp '^g +3 +1 +t .* 1 +it is bad$'
+    run -0 evctl dead list g -J
+    assert_equal "$(jq -c '[.seq, .orig_seq, .topic, .reason]' <<<"$output")" \
+        $'[3,1,"t","it is bad"]\n[4,2,"t","so is this"]'
+    run -0 evctl dead show g 3
+    assert_output $'seq: 3\nk: v\ndead-topic: t\ndead-seq: 1\ndead-deliveries: 1\ndead-reason: it is bad\n\nfirst'
+    run -0 evctl dead show -J
+    assert_equal "$(jq -r .payload <<<"$output")" $'first\nsecond'
+    run -0 evctl dead retry g 3
+    assert_output '1 dead letters of group g are handed out again'
+    run -0 timeout 20 evsub -g g -e
+    assert_output first
+    run -0 evctl dead drop g
+    assert_output '1 dead letters of group g are dropped'
+    run -0 evctl dead list -J
+    assert_output ''
+    run -1 evctl dead retry g 3
+    assert_output 'evctl: group g has no dead letter of seq 3'
+    run -1 evctl dead list nobody
+    run -64 evctl dead retry
+    run -64 evctl dead drop g x
+}
+
+@test "group: reset, replay with a rate, delete" {
+    start_hub
+    seq 10 | evpub t
+    timeout 20 evsub -g g --from first -e t >/dev/null
+    run -0 evctl group g reset --to -2
+    assert_output 'group g goes on at seq 9; 0 pending events dropped'
+    run -0 timeout 20 evsub -g g -e
+    assert_output $'9\n10'
+    run -0 evctl group g replay --from 2 --to 4 --dry-run
+    assert_output 'group g: 3 events from seq 2 on would be handed out once more'
+    run -0 evctl group g replay --from 2 --to 4 --rate 20 -J
+    assert_output '{"group":"g","from":2,"events":3,"dry_run":false}'
+    local start
+    start=$(date +%s%N)
+    run -0 timeout 20 evsub -g g -n 3 -J
+    assert_equal "$(jq -c '[.payload, .replay]' <<<"$output")" $'["2",true]\n["3",true]\n["4",true]'
+    (($(date +%s%N) - start >= 90000000))
+    run -0 evctl group g delete
+    run -1 evctl group g delete
+    assert_output 'evctl: there is no group g'
+    run -64 evctl group g
+    run -64 evctl group g reset
+    run -64 evctl group g fly
+}
+
+@test "trim and purge" {
+    start_hub
+    printf '%s\t%s\n' a 1 b 2 a 3 b 4 | evpub -T
+    run -0 evctl purge b
+    assert_output '2 events are gone'
+    run -0 evsub --from first -e
+    assert_output $'1\n3'
+    run -0 evctl trim --before 2 -J
+    assert_output '{"first":2}'
+    run -0 evsub --from first -e
+    assert_output 3
+    assert_equal "$(evpub --print-version --expect 2 b 5)" 3
+    run -64 evctl trim
+    run -64 evctl purge
+    run -65 evctl purge 'a b'
+}
+
+@test "metrics: Prometheus' text format" {
+    start_hub
+    seq 3 | evpub t
+    evsub -g 'g.one' -n 0 t
+    run -0 evctl metrics
+    assert_line 'evbus_head_seq 3'
+    assert_line 'evbus_events_received_total 3'
+    assert_line '# TYPE evbus_events_received_total counter'
+    assert_line 'evbus_group_members{group="g.one"} 0'
+    # each line is a comment or NAME{LABELS} VALUE, each name is typed before, once, and counters end in _total or _seq
+    awk '/^# TYPE/ { if (typed[$3]++) exit 1; next } /^#/ { next }
+        { split($1, name, "{"); if (!(name[1] in typed) || $2 !~ /^[0-9.e+-]+$/ || NF != 2) exit 1 }' <<<"$output"
+}
+
+@test "a table fits the terminal; colours only there and not under NO_COLOR" {
+    start_hub
+    evpub a.very.long.topic.that-goes-on-and-on.and-on-and-on-and-on-and-on-and-on x
+    run -0 on_terminal 60 evctl topics
+    assert_line --index 0 --partial $'\e[1m'
+    local line
+    for line in "${lines[@]}"; do
+        line=$(sed 's/\x1b\[[0-9;]*m//g' <<<"$line")
+        ((${#line} <= 60)) || fail "$line"
+    done
+    assert_line --regexp '(…|~)'
+    NO_COLOR=1 run -0 on_terminal 60 evctl topics
+    refute_output --partial $'\e['
+    run -0 evctl topics
+    assert_line --index 1 --partial and-on-and-on-and-on-and-on-and-on
+    refute_output --partial $'\e['
+}
+
+@test "a terminal is not written to by what a group's reason says" {
+    start_hub
+    evsub -g g -n 0 t
+    evpub t x
+    printf 'take 1 10\nreject 1 \033[31mred\n' | timeout 20 "$PYTHON" "$ROOT/tests/peers/member.py" g >/dev/null
+    run -0 evctl dead list
+    refute_output --partial $'\e'
+    assert_output --partial '?[31mred'
+}
+
+@test "no hub: 69; usage: 64; a closed stdout: 74" {
+    run -69 evctl groups
+    start_hub
+    run -64 evctl
+    assert_output --partial 'a command is wanted'
+    run -64 evctl fly
+    run -64 evctl status now
+    run -74 bash -c 'evctl status >/dev/full'
+}
