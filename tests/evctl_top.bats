@@ -57,6 +57,7 @@ DO
     evsub -g workers -n 0 --from first 'order.#'
     seq 7 | evpub order.new
     evsub -g idle -n 0 --from now '#'
+    start_sub seen 'order.*' 'other.#'
     run on_screen 110x12 <<'DO'
 see order.new
 keys \t
@@ -68,6 +69,7 @@ keys n
 see idle.*\nworkers
 keys 3
 see CLIENT +PID
+see ^evsub +\d+ .*order\.\* other\.#
 keys 1
 see ^TOPIC
 keys ?
@@ -134,6 +136,7 @@ DO
     mkfifo told
     start bash -c '"${@:1}" <told >top.out 2>top.said' bash timeout 60 env LC_ALL=C.UTF-8 TERM=linux \
         "$PYTHON" "$ROOT/tests/peers/screen.py" 100x10 evctl --timeout 1 top
+    screen=$PID
     exec 8>told
     echo 'see waiting for the hub' >&8
     echo 'touch first' >&8
@@ -156,7 +159,7 @@ DO
     kill -CONT "$HUB_PID"
     printf '%s\n' 'gone waiting' 'keys q' 'exit 0' >&8
     exec 8>&-
-    wait_for_exit "$PID" || { cat top.said; false; }
+    wait_for_exit "$screen" || { cat top.said; false; }
 }
 
 @test "signals end it, and the terminal is as it was" {
