@@ -9,7 +9,7 @@
 
 #include "hub/hub_private.h"
 
-enum { CLIENTS_MAX = 10000, TOKEN_FIXED = 30, PATTERNS_BYTES_MAX = 4096 };
+enum { CLIENTS_MAX = 10000, TOKEN_FIXED = 30 };
 
 static evb_client *find_id(const struct evb_client_list *list, const char *id, size_t size) {
     evb_client *c;
@@ -40,7 +40,7 @@ size_t evb_clients_count(const struct evb_client_list *list) {
 
 static void remove_client(struct evb_client_list *list, evb_client *c) {
     TAILQ_REMOVE(list, c, link);
-    evb_buf_free(&c->patterns);
+    evb_patterns_destroy(&c->patterns);
     free(c);
 }
 
@@ -72,7 +72,8 @@ static evb_client *add(evb_hub *self, const evb_request *request, const char *id
 }
 
 static void copy_text(char *out, size_t room, const char *text, size_t size) {
-    size = size < room ? size : room - 1;
+    if (size >= room || !evb_text_valid(text, size))
+        size = 0;
     memcpy(out, text, size);
     out[size] = 0;
 }
@@ -82,10 +83,8 @@ static bool take_row(evb_client *c, evb_mp *mp) {
     const char *name, *text;
     size_t size, text_size;
     uint64_t value;
-    const uint8_t *start;
     if (!evb_mp_str(mp, &name, &size))
         return false;
-    start = mp->at;
     if (evb_mp_str(mp, &text, &text_size)) {
         if (size == 4 && memcmp(name, "kind", 4) == 0)
             copy_text(c->kind, sizeof c->kind, text, text_size);
@@ -102,14 +101,16 @@ static bool take_row(evb_client *c, evb_mp *mp) {
             c->handed = value;
         return true;
     }
-    if (!evb_mp_skip(mp))
-        return false;
-    bool fits = (size_t)(mp->at - start) <= PATTERNS_BYTES_MAX;
-    if (size == 8 && memcmp(name, "patterns", 8) == 0 && fits) {
-        c->patterns.size = 0;
-        return evb_buf_add(&c->patterns, start, (size_t)(mp->at - start));
+    if (size == 8 && memcmp(name, "patterns", 8) == 0) {
+        evb_error why;
+        evb_mp copy = *mp;
+        evb_patterns *patterns;
+        if (evb_hub_read_patterns(&copy, &patterns, &why)) {
+            evb_patterns_destroy(&c->patterns);
+            c->patterns = patterns;
+        }
     }
-    return true;
+    return evb_mp_skip(mp);
 }
 
 /* [id, token, map] -> [] */
@@ -120,7 +121,7 @@ int evb_hub_hello(evb_hub *self, const evb_request *request, evb_error *err) {
     uint32_t rows;
     msgpack_packer p;
     (void)err;
-    if (!evb_mp_str(&args, &id, &size) || !size || size > sizeof((evb_client *)0)->id ||
+    if (!evb_mp_str(&args, &id, &size) || !size || !evb_text_valid(id, size) || size > sizeof((evb_client *)0)->id ||
         !evb_mp_str(&args, &token, &token_size) || !token_size || token_size > sizeof((evb_client *)0)->token ||
         !evb_mp_map(&args, &rows))
         return evb_hub_refuse(self, request, "usage", "hello: its arguments are an id, a token and a map");
@@ -160,19 +161,25 @@ static uint64_t rate_of(const evb_client *c) {
     return (uint64_t)((double)(c->handed - c->handed_before) * 1e9 / (double)time);
 }
 
-static bool pack_client(const evb_hub *self, const evb_client *c, evb_action *reply, msgpack_packer *p) {
+static bool pack_patterns(msgpack_packer *p, const evb_patterns *patterns) {
+    size_t count = patterns ? evb_patterns_count(patterns) : 0, size;
+    bool ok = !evb_mp_pack_str(p, "patterns", 8) && !msgpack_pack_array(p, count);
+    for (size_t i = 0; ok && i < count; i++) {
+        const char *text = evb_patterns_get(patterns, i, &size);
+        ok = !evb_mp_pack_str(p, text, size);
+    }
+    return ok;
+}
+
+static bool pack_client(const evb_hub *self, const evb_client *c, msgpack_packer *p) {
     uint64_t head = evb_journal_head(self->journal);
-    bool ok = !msgpack_pack_map(p, 11) && pack_text(p, "kind", c->kind, strlen(c->kind)) &&
-              pack_text(p, "id", c->id, c->id_size) && pack_id(p, "pid", c->origin.pid) &&
-              pack_id(p, "uid", c->origin.uid) && pack_text(p, "group", c->group, strlen(c->group)) &&
-              pack_number(p, "position", c->position) &&
-              pack_number(p, "lag", head + 1 > c->position ? head + 1 - c->position : 0) &&
-              pack_number(p, "losses", c->losses) && pack_number(p, "rate", rate_of(c)) &&
-              pack_number(p, "since_ns", (uint64_t)c->since_ns) && !evb_mp_pack_str(p, "patterns", 8);
-    if (!ok)
-        return false;
-    return c->patterns.size ? evb_buf_add(&reply->head, c->patterns.data, c->patterns.size)
-                            : !msgpack_pack_array(p, 0);
+    return !msgpack_pack_map(p, 11) && pack_text(p, "kind", c->kind, strlen(c->kind)) &&
+           pack_text(p, "id", c->id, c->id_size) && pack_id(p, "pid", c->origin.pid) &&
+           pack_id(p, "uid", c->origin.uid) && pack_text(p, "group", c->group, strlen(c->group)) &&
+           pack_number(p, "position", c->position) &&
+           pack_number(p, "lag", head + 1 > c->position ? head + 1 - c->position : 0) &&
+           pack_number(p, "losses", c->losses) && pack_number(p, "rate", rate_of(c)) &&
+           pack_number(p, "since_ns", (uint64_t)c->since_ns) && pack_patterns(p, c->patterns);
 }
 
 /* [] -> [rows] */
@@ -180,11 +187,10 @@ int evb_hub_clients(evb_hub *self, const evb_request *request, evb_error *err) {
     const evb_client *c;
     msgpack_packer p;
     (void)err;
-    evb_action *reply = evb_hub_answer(self, request, 1, &p);
-    if (!reply || msgpack_pack_array(&p, evb_clients_count(&self->clients)))
+    if (!evb_hub_answer(self, request, 1, &p) || msgpack_pack_array(&p, evb_clients_count(&self->clients)))
         return EVB_ENOMEM;
     TAILQ_FOREACH (c, &self->clients, link) {
-        if (!pack_client(self, c, reply, &p))
+        if (!pack_client(self, c, &p))
             return EVB_ENOMEM;
     }
     return 0;

@@ -4,7 +4,7 @@
 
 #include <sys/queue.h>
 
-#include "base/buf.h"
+#include "event/topic.h"
 #include "hub/hub.h"
 
 /* One subscription, named by an id of its own; its feed's connection is named by the token. */
@@ -15,7 +15,7 @@ typedef struct evb_client {
     uint64_t position, losses;      /* as it said last */
     uint64_t handed, handed_before; /* events handed on; as of the hello before */
     int64_t heard_ns, before_ns;    /* monotonic: the last hello, and the one before */
-    evb_buf patterns;               /* msgpack, an array of strings */
+    evb_patterns *patterns;         /* or NULL */
     char kind[16], group[132];
     size_t id_size, token_size;
     char id[64], token[64];
