@@ -1,7 +1,7 @@
 /* evctl_print.c: rows as a table that fits the terminal, or as JSON lines.
  *
- * On a terminal the columns that matter least are left out until the others fit, those that have nothing to say first;
- * then the widest text columns give way, and text that is cut ends in a sign. Elsewhere nothing is cut or left out.
+ * On a terminal columns that have nothing to say are left out until the others fit, then those that matter least until
+ * they can be made to fit: the widest text columns give way, and text that is cut ends in a sign. Elsewhere nothing is cut or left out.
  * Numbers stand at the right and are never cut. Colours only where evctl_colours says.
  * Leaves to others: what is in the rows (evctl_show.c, evctl_admin.c). */
 #include <inttypes.h>
@@ -170,14 +170,12 @@ static bool says_something(const json_t *rows, const evctl_column *column) {
     return false;
 }
 
-/* Leaves the column out that can best be spared. False: there is none. */
-static bool leave_out(evctl_table *t, const json_t *rows) {
+/* Leaves the column out that can best be spared, of those that say nothing or of all. False: there is none. */
+static bool leave_out(evctl_table *t, const json_t *rows, bool silent) {
     unsigned worst = 0;
     size_t which = t->count;
     for (size_t i = 0; i < t->count; i++) {
-        unsigned rank = t->columns[i].rank;
-        if (rank && !says_something(rows, &t->columns[i]))
-            rank += EVCTL_COLUMNS;
+        unsigned rank = silent && says_something(rows, &t->columns[i]) ? 0 : t->columns[i].rank;
         if (t->widths[i] && rank > worst) {
             worst = rank;
             which = i;
@@ -215,7 +213,9 @@ static void set_widths(evctl_table *t, const json_t *rows, size_t most) {
     }
     if (!most)
         return;
-    while (total_of(t, TEXT_LEAST) > most && leave_out(t, rows))
+    while (total_of(t, SIZE_MAX) > most && leave_out(t, rows, true))
+        continue;
+    while (total_of(t, TEXT_LEAST) > most && leave_out(t, rows, false))
         continue;
     narrow(t, t->widths, total_of(t, SIZE_MAX), most, TEXT_LEAST);
     narrow(t, t->widths, total_of(t, SIZE_MAX), most, 1);
