@@ -63,7 +63,7 @@ ZSH_COMPLETIONS := $(PROGRAMS:%=$(B)/share/zsh/site-functions/_%)
 
 # ---- targets ----
 
-.PHONY: all help programs libraries completions units check try asan bench lint format install uninstall clean
+.PHONY: all help programs libraries completions units check try asan fuzz bench lint format install uninstall clean
 .DELETE_ON_ERROR:
 # One line for each thing made; V=1 shows the commands.
 ifneq ($(V),1)
@@ -80,6 +80,7 @@ help:
 	@echo 'make try        carries real lines through a hub and back; installs by apt what is missing'
 	@echo 'make check      builds, checks and tests everything; installs by apt what is missing'
 	@echo 'make asan       the tests with AddressSanitizer and UndefinedBehaviorSanitizer, in build/asan'
+	@echo 'make fuzz       senseless requests against a hub with sanitizers, some minutes'
 	@echo 'make bench      measures against other systems on this machine'
 	@echo 'make lint       format, manuals, cppcheck and shellcheck, as far as they are there'
 	@echo 'make format     brings every C file into form (clang-format)'
@@ -101,6 +102,9 @@ try:
 
 asan:
 	@B=build/asan SAN=1 MAKE='$(MAKE)' scripts/check
+
+fuzz:
+	@MAKE='$(MAKE)' scripts/fuzz
 
 ifneq ($(wildcard scripts/bench),)
 # The neighbours' clients are made where their libraries are.
@@ -193,10 +197,10 @@ $(UNITS): $(B)/unit/%: $(B)/obj/tests/unit/%.o $(B)/lib/libunit.a $(B)/lib/libcm
 	$(call SAY,LINK)
 	$(Q)$(CC) $(EVB_LDFLAGS) -o $@ $^ -lcmocka -ljq $(LIBS)
 
-$(BENCHES): $(B)/bench/%: $(B)/obj/tests/bench/%.o $(B)/obj/tests/bench/line.o
+$(BENCHES): $(B)/bench/%: $(B)/obj/tests/bench/%.o $(B)/obj/tests/bench/line.o $(B)/lib/libevbus.a
 	@mkdir -p $(@D)
 	$(call SAY,LINK)
-	$(Q)$(CC) $(EVB_LDFLAGS) -o $@ $^ -lzmq $(if $(filter nats_pipe,$*),-lnats) $(if $(filter redis_pipe,$*),-lhiredis) -lpthread
+	$(Q)$(CC) $(EVB_LDFLAGS) -o $@ $^ $(LIBS) $(if $(filter nats_pipe,$*),-lnats) $(if $(filter redis_pipe,$*),-lhiredis)
 
 $(BASH_COMPLETIONS): $(B)/share/bash-completion/completions/%: $(B)/bin/%
 	@mkdir -p $(@D)

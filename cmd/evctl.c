@@ -1,7 +1,8 @@
 /* evctl: looks after a hub and its journal: what there is, groups and dead letters, removing, verifying.
  *
  * This file reads the command line and finds the command; each is a function that asks the hub or reads files, and
- * prints. The commands are in evctl_show.c (looking), evctl_admin.c (changing) and evctl_files.c (the journal's files). */
+ * prints. The commands are in evctl_show.c (looking), evctl_admin.c (changing), evctl_files.c (the
+ * journal's files), evctl_export.c, evctl_import.c and evctl_top.c. */
 #include "evctl.h"
 
 #include <errno.h>
@@ -17,22 +18,23 @@ static const evb_opt ROWS[] = {
     {'u', "url", EVB_OPT_STRING, offsetof(evctl_options, url), NULL, "URL", "the hub's address (also EVBUS_URL)",
      NULL},
     {'d', "dir", EVB_OPT_STRING, offsetof(evctl_options, dir), NULL, "DIR",
-     "verify, repair, export: the journal's directory", "@dir"},
+     "verify, repair, export: the journal; import: a new one", "@dir"},
     {'J', "json", EVB_OPT_FLAG, offsetof(evctl_options, json), NULL, NULL, "one JSON object for each row", NULL},
     {0, "before", EVB_OPT_STRING, offsetof(evctl_options, before), NULL, "POSITION", "trim: the first that stays",
      "first last now today yesterday 1h 1d"},
     {0, "from", EVB_OPT_STRING, offsetof(evctl_options, from), NULL, "POSITION", "replay, export: the first event",
-     "first last now today yesterday 1h 1d"},
+     "first last now today yesterday 1h 1d -10"},
     {0, "to", EVB_OPT_STRING, offsetof(evctl_options, to), NULL, "POSITION",
      "reset: where to go on; replay, export: the last", "first last now today yesterday 1h 1d"},
-    {0, "allow-gap", EVB_OPT_FLAG, offsetof(evctl_options, allow_gap), NULL, NULL, "export: what is left is enough",
-     NULL},
-    {'o', "output", EVB_OPT_STRING, offsetof(evctl_options, output), NULL, "FILE", "export: write to FILE", "@file"},
-    {0, "after", EVB_OPT_NUMBER, offsetof(evctl_options, after), NULL, "SEQ",
-     "import: only what is behind SEQ of the file", NULL},
     {0, "rate", EVB_OPT_NUMBER, offsetof(evctl_options, rate), NULL, "N", "replay: at most N events a second", NULL},
-    {0, "dry-run", EVB_OPT_FLAG, offsetof(evctl_options, dry_run), NULL, NULL,
+    {'n', "dry-run", EVB_OPT_FLAG, offsetof(evctl_options, dry_run), NULL, NULL,
      "replay: only say how many; import: only check the file", NULL},
+    {'o', "output", EVB_OPT_STRING, offsetof(evctl_options, output), NULL, "FILE", "export: into FILE, not to stdout",
+     "@file"},
+    {0, "allow-gap", EVB_OPT_FLAG, offsetof(evctl_options, allow_gap), NULL, NULL,
+     "export: what is left behind --from is enough", NULL},
+    {0, "after", EVB_OPT_NUMBER, offsetof(evctl_options, after), NULL, "SEQ",
+     "import: only what is behind this seq of the file", NULL},
     {0, "timeout", EVB_OPT_DURATION, offsetof(evctl_options, timeout_ns), NULL, "SEC",
      "how long to wait for the hub (5; 0: for ever)", NULL},
     EVB_OPTS_STANDARD(evctl_options, standard),
@@ -59,17 +61,17 @@ static const evb_opts OPTS = {
     "its journal: what is to go, whether it is whole.",
     ROWS,
     sizeof ROWS / sizeof *ROWS,
-    "status topics clients groups group dead trim purge metrics top export import verify repair"};
+    "status top topics clients groups group dead trim purge export import metrics verify repair"};
 
 static const struct {
     const char *name;
     bool operands; /* takes some */
     evctl_command *run;
-} COMMANDS[] = {{"status", false, evctl_status},   {"topics", true, evctl_topics}, {"groups", false, evctl_groups},
-                {"clients", false, evctl_clients}, {"group", true, evctl_group},   {"dead", true, evctl_dead},
-                {"trim", true, evctl_trim},        {"purge", true, evctl_purge},   {"metrics", false, evctl_metrics},
-                {"top", true, evctl_top},          {"export", true, evctl_export}, {"import", true, evctl_import},
-                {"verify", false, evctl_verify},   {"repair", false, evctl_repair}};
+} COMMANDS[] = {{"status", false, evctl_status},   {"topics", true, evctl_topics},  {"groups", false, evctl_groups},
+                {"clients", false, evctl_clients}, {"group", true, evctl_group},    {"dead", true, evctl_dead},
+                {"trim", true, evctl_trim},        {"purge", true, evctl_purge},    {"metrics", false, evctl_metrics},
+                {"verify", false, evctl_verify},   {"repair", false, evctl_repair}, {"top", true, evctl_top},
+                {"export", true, evctl_export},    {"import", true, evctl_import}};
 
 static void say(void *context, const char *text) {
     (void)context;

@@ -16,16 +16,13 @@
 #include "evctl.h"
 #include "event/position.h"
 
-const char *evctl_url(evctl *self, evb_error *err) {
+evb_bus *evctl_bus(evctl *self, evb_error *err) {
     const evb_environment env = {getenv("EVBUS_URL"), getenv("XDG_RUNTIME_DIR"), getenv("XDG_STATE_HOME"),
                                  getenv("HOME"), geteuid()};
-    if (!self->url)
-        self->url = self->o.url ? strdup(self->o.url) : evb_paths_url(&env, err);
-    return self->url;
-}
-
-evb_bus *evctl_bus(evctl *self, evb_error *err) {
-    if (!self->bus && evctl_url(self, err))
+    if (self->bus)
+        return self->bus;
+    self->url = self->o.url ? strdup(self->o.url) : evb_paths_url(&env, err);
+    if (self->url)
         self->bus = evb_bus_new(self->url, self->o.timeout_ns ? self->o.timeout_ns : -1, err);
     return self->bus;
 }

@@ -16,7 +16,7 @@
 #include "base/lock.h"
 #include "base/replace.h"
 #include "client/records.h"
-#include "evctl_transfer.h"
+#include "evctl.h"
 #include "event/position.h"
 #include "journal/export.h"
 #include "journal/journal.h"
@@ -35,9 +35,9 @@ typedef struct {
 
 /* ---- a hub ---- */
 
-static int open_hub(source *s, const transfer_options *o, evb_error *err) {
+static int open_hub(source *s, evctl *self, evb_error *err) {
     evb_status status;
-    s->bus = evb_bus_new(o->url, o->timeout_ns, err);
+    s->bus = evctl_bus(self, err);
     int rc = s->bus ? evb_bus_status(s->bus, &status, err) : err->code;
     if (rc == 0) {
         s->first = status.first;
@@ -74,17 +74,17 @@ static int first_from(source *s, evb_from from, uint64_t value, uint64_t *seq, e
 
 /* ---- a journal ---- */
 
-static int open_journal(source *s, const transfer_options *o, evb_error *err) {
+static int open_journal(source *s, const evctl *self, evb_error *err) {
     static const evb_journal_options keep = {.segment_bytes = UINT64_MAX};
     char path[4096];
-    if (access(o->dir, R_OK | X_OK))
-        return evb_fail_errno(err, errno == EACCES ? EVB_EPERM : EVB_EINVAL, errno, "%s", o->dir);
-    snprintf(path, sizeof path, "%s/lock", o->dir);
+    if (access(self->o.dir, R_OK | X_OK))
+        return evb_fail_errno(err, errno == EACCES ? EVB_EPERM : EVB_EINVAL, errno, "%s", self->o.dir);
+    snprintf(path, sizeof path, "%s/lock", self->o.dir);
     if ((s->lock = evb_lock_take(path, err)) < 0)
         return s->lock;
-    evb_io *io = evb_io_disk_new(o->dir, err);
-    snprintf(path, sizeof path, "%s/catalog.mdb", o->dir);
-    s->journal = io ? evb_journal_new(io, path, &keep, o->log, err) : NULL;
+    evb_io *io = evb_io_disk_new(self->o.dir, err);
+    snprintf(path, sizeof path, "%s/catalog.mdb", self->o.dir);
+    s->journal = io ? evb_journal_new(io, path, &keep, self->log, err) : NULL;
     if (!s->journal)
         return err->code;
     s->first = evb_journal_first(s->journal);
@@ -118,7 +118,7 @@ static int locate(source *s, evb_from from, uint64_t value, uint64_t *seq, evb_e
     return s->bus ? first_from(s, from, value, seq, err) : journal_from(s, from, value, seq, err);
 }
 
-static int find_from(source *s, const transfer_options *o, uint64_t *seq, evb_error *err) {
+static int find_from(source *s, const evctl_options *o, uint64_t *seq, evb_error *err) {
     evb_from form = EVB_FROM_FIRST;
     evb_error why;
     uint64_t value = 0;
@@ -130,7 +130,7 @@ static int find_from(source *s, const transfer_options *o, uint64_t *seq, evb_er
 }
 
 /* The last seq: the head unless --to names an earlier one. */
-static int find_to(source *s, const transfer_options *o, uint64_t *seq, evb_error *err) {
+static int find_to(source *s, const evctl_options *o, uint64_t *seq, evb_error *err) {
     evb_from form = EVB_FROM_NOW;
     evb_error why;
     uint64_t value = 0, behind = s->head + 1;
@@ -180,7 +180,7 @@ static int copy_records(source *s, evb_export_writer *writer, uint64_t from, uin
     return rc;
 }
 
-static int write_export(source *s, const transfer_options *o, int fd, evb_export_extent *extent, evb_error *err) {
+static int write_export(source *s, const evctl_options *o, int fd, evb_export_extent *extent, evb_error *err) {
     uint64_t from = 1, to = 0;
     int rc = find_from(s, o, &from, err);
     rc = rc ? rc : find_to(s, o, &to, err);
@@ -194,7 +194,7 @@ static int write_export(source *s, const transfer_options *o, int fd, evb_export
     return rc;
 }
 
-void transfer_print_extent(const transfer_options *o, const evb_export_extent *e) {
+void evctl_print_extent(const evctl_options *o, const evb_export_extent *e) {
     if (o->json)
         printf("{\"events\":%" PRIu64 ",\"batches\":%" PRIu64 ",\"first\":%" PRIu64 ",\"last\":%" PRIu64
                ",\"missing\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"xxh3\":\"%016" PRIx64 "\"}\n",
@@ -207,7 +207,7 @@ void transfer_print_extent(const transfer_options *o, const evb_export_extent *e
 }
 
 /* Into a regular file, which gets its name when all is in it. */
-static int write_file(source *s, const transfer_options *o, evb_export_extent *extent, evb_error *err) {
+static int write_file(source *s, const evctl_options *o, evb_export_extent *extent, evb_error *err) {
     char temporary[4096];
     evb_error why;
     if (snprintf(temporary, sizeof temporary, "%s.%ld", o->output, (long)getpid()) >= (int)sizeof temporary)
@@ -226,7 +226,7 @@ static int write_file(source *s, const transfer_options *o, evb_export_extent *e
 }
 
 /* Into what is there and no regular file: a fifo, a device. */
-static int write_special(source *s, const transfer_options *o, evb_export_extent *extent, evb_error *err) {
+static int write_special(source *s, const evctl_options *o, evb_export_extent *extent, evb_error *err) {
     int fd = open(o->output, O_WRONLY | O_CLOEXEC);
     if (fd < 0)
         return evb_replace_fail(o->output, err);
@@ -236,7 +236,7 @@ static int write_special(source *s, const transfer_options *o, evb_export_extent
     return rc;
 }
 
-static int write_output(source *s, const transfer_options *o, evb_error *err) {
+static int write_output(source *s, const evctl_options *o, evb_error *err) {
     struct stat st;
     evb_export_extent extent;
     if (!o->output)
@@ -244,21 +244,21 @@ static int write_output(source *s, const transfer_options *o, evb_error *err) {
     bool special = stat(o->output, &st) == 0 && !S_ISREG(st.st_mode);
     int rc = special ? write_special(s, o, &extent, err) : write_file(s, o, &extent, err);
     if (rc == 0)
-        transfer_print_extent(o, &extent);
+        evctl_print_extent(o, &extent);
     return rc;
 }
 
-int transfer_export(const transfer_options *o, const char *const *patterns, size_t count, evb_error *err) {
-    source s = {.lock = -1, .texts = patterns, .count = count};
+int evctl_export(evctl *self, evb_error *err) {
+    const evctl_options *o = &self->o;
+    source s = {.lock = -1, .texts = (const char *const *)self->argv, .count = (size_t)self->argc};
     if (!o->output && o->json)
         return evb_fail(err, EVB_EINVAL, "export: -J wants -o: stdout is the export's");
     if (!o->output && isatty(STDOUT_FILENO))
         return evb_fail(err, EVB_EINVAL, "export: stdout is a terminal: give a file with -o, or a pipe");
-    s.patterns = evb_patterns_new(patterns, count, err);
+    s.patterns = evb_patterns_new(s.texts, s.count, err);
     int rc = s.patterns ? 0 : err->code;
-    rc = rc ? rc : o->dir ? open_journal(&s, o, err) : open_hub(&s, o, err);
+    rc = rc ? rc : o->dir ? open_journal(&s, self, err) : open_hub(&s, self, err);
     rc = rc ? rc : write_output(&s, o, err);
-    evb_bus_destroy(&s.bus);
     evb_journal_destroy(&s.journal);
     if (s.lock >= 0)
         close(s.lock);

@@ -22,7 +22,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "client/records.h"
-#include "evctl_transfer.h"
+#include "evctl.h"
 #include "journal/export.h"
 #include "journal/io.h"
 #include "journal/segment.h"
@@ -35,7 +35,7 @@ typedef struct {
 } mark;
 
 typedef struct {
-    const transfer_options *o;
+    const evctl_options *o;
     const char *name; /* of the file, for messages */
     int fd;
     off_t start; /* where the export begins in it */
@@ -293,13 +293,12 @@ static int send_all(into_hub *to, evb_error *err) {
     return rc ? stopped(im, rc, err) : 0;
 }
 
-static int import_to_hub(into_hub *to, evb_error *err) {
-    to->bus = evb_bus_new(to->im.o->url, to->im.o->timeout_ns, err);
+static int import_to_hub(into_hub *to, evctl *self, evb_error *err) {
+    to->bus = evctl_bus(self, err);
     int rc = to->bus ? send_all(to, err) : err->code;
     if (rc == 0)
         print_import(&to->im);
     evb_pub_destroy(&to->im.pub);
-    evb_bus_destroy(&to->bus);
     return rc;
 }
 
@@ -438,20 +437,23 @@ static int import_to_journal(into_journal *to, evb_error *err) {
 
 /* ---- all of it ---- */
 
-int transfer_import(const transfer_options *o, const char *path, evb_error *err) {
+int evctl_import(evctl *self, evb_error *err) {
+    const evctl_options *o = &self->o;
     union {
 import im;
         into_hub hub;
         into_journal journal;
     } to = {.journal = {.segment = -1}};
+    if (self->argc > 1)
+        return evb_fail(err, EVB_EINVAL, "import: one FILE, or none for stdin");
     to.im.o = o;
     to.im.fd = -1;
-    int rc = open_file(&to.im, path, err);
+    int rc = open_file(&to.im, self->argc ? self->argv[0] : NULL, err);
     rc = rc ? rc : walk(&to.im, only_look, err);
     if (rc == 0 && o->dry_run)
-        transfer_print_extent(o, &to.im.extent);
+        evctl_print_extent(o, &to.im.extent);
     else if (rc == 0)
-        rc = o->dir ? import_to_journal(&to.journal, err) : import_to_hub(&to.hub, err);
+        rc = o->dir ? import_to_journal(&to.journal, err) : import_to_hub(&to.hub, self, err);
     free(to.im.marks);
     if (to.im.fd >= 0)
         close(to.im.fd);

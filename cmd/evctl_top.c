@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <langinfo.h>
-#include <locale.h>
 #include <ncurses.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -18,6 +17,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "evctl.h"
 
 /* A program under way. */
 typedef struct {
@@ -47,7 +47,6 @@ static void choose_colours(top_state *state) {
 static int open_terminal(top *t, evb_error *err) {
     if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
         return evb_fail(err, EVB_EINVAL, "top: wants a terminal; for scripts there are -J and metrics");
-    setlocale(LC_CTYPE, "");
     t->state.utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
     t->screen = newterm(NULL, stdout, stdin);
     if (!t->screen)
@@ -131,9 +130,10 @@ static int run(top *t, evb_error *err) {
     }
 }
 
-static int open_all(top *t, int64_t timeout_ns, const char *const *patterns, size_t count, evb_error *err) {
-    t->patterns = evb_patterns_new(patterns, count, err);
-    t->bus = t->patterns ? evb_bus_new(t->state.url, timeout_ns, err) : NULL;
+static int open_all(top *t, evctl *self, evb_error *err) {
+    t->patterns = evb_patterns_new((const char *const *)self->argv, (size_t)self->argc, err);
+    t->bus = t->patterns ? evctl_bus(self, err) : NULL;
+    t->state.url = self->url;
     t->watch = t->bus ? evb_watch_new(t->bus, t->patterns, err) : NULL;
     if (!t->watch)
         return err->code;
@@ -141,14 +141,13 @@ static int open_all(top *t, int64_t timeout_ns, const char *const *patterns, siz
     return rc ? rc : open_terminal(t, err);
 }
 
-int top_run(const char *url, int64_t timeout_ns, const char *const *patterns, size_t count, evb_error *err) {
-    top t = {.state = {.url = url}, .signals = -1};
-    int rc = open_all(&t, timeout_ns, patterns, count, err);
+int evctl_top(evctl *self, evb_error *err) {
+    top t = {.signals = -1};
+    int rc = open_all(&t, self, err);
     rc = rc ? rc : run(&t, err);
     close_terminal(&t);
     free(t.state.rows);
     evb_watch_destroy(&t.watch);
-    evb_bus_destroy(&t.bus);
     evb_patterns_destroy(&t.patterns);
     if (t.signals >= 0)
         close(t.signals);

@@ -1,4 +1,4 @@
-/* evctl_top.h: evctl top: a live screen of a hub. */
+/* evctl_top.h: what the parts of evctl top, a live screen of a hub, share. */
 #ifndef EVCTL_TOP_H
 #define EVCTL_TOP_H
 
@@ -23,9 +23,6 @@ typedef struct {
     const void **rows;       /* scratch of the drawing: pointers to the view's rows */
     size_t room;
 } top_state;
-
-/* Watches the hub at `url` until q or a signal; topics that match the patterns (none: all). 0 or a negative evb_err. */
-int top_run(const char *url, int64_t timeout_ns, const char *const *patterns, size_t count, evb_error *err);
 
 /* ---- evctl_top_screen.c ---- */
 

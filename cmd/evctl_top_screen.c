@@ -140,11 +140,12 @@ static void group_dead(const drawing *d, const void *row, char *out, attr_t *att
     top_count((double)GROUP(row)->dead, out, TOP_TEXT);
 }
 
-/* Why it stands still, else its patterns. */
+/* Its patterns, behind why it stands still. */
 static void group_what(const drawing *d, const void *row, char *out, attr_t *attributes) {
     const evb_watch_group *g = row;
     *attributes |= g->stalled ? colour(d, RED) : 0;
-    snprintf(out, TOP_TEXT, "%s", g->stalled ? g->stalled : g->patterns ? g->patterns : "");
+    snprintf(out, TOP_TEXT, "%s%s%s", g->stalled ? g->stalled : "", g->stalled ? ": " : "",
+             g->patterns ? g->patterns : "");
 }
 
 /* ---- clients ---- */
@@ -586,8 +587,10 @@ static void move_table(top_state *top, int key) {
 }
 
 bool top_key(top_state *top, int key) {
-    if (key == KEY_RESIZE)
+    if (key == KEY_RESIZE) {
+        clearok(curscr, TRUE); /* what was on its way was meant for the other size */
         return true;
+    }
     if (top->help) {
         top->help = false;
         return key != 'q';

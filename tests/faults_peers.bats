@@ -171,3 +171,18 @@ assert_hub_serves() {
     done
     grep -c fetched got.*.err || true
 }
+
+@test "requests of every kind, most of them senseless: each is answered, and groups work on" {
+    local seed
+    start_hub
+    seq 300 | awk '{ print "t." $1 % 5 "\t" $1 }' | evpub -T
+    for seed in 1 2 3; do
+        timeout 60 "$PYTHON" "$ROOT/tests/peers/requests.py" "$seed" 2000
+    done
+    kill_hub
+    start_hub
+    timeout 60 "$PYTHON" "$ROOT/tests/peers/requests.py" 4 2000
+    evsub -g after --from 1 -n 0 't.#'
+    timeout 20 evsub -g after -e | sort -n | cmp - <(seq 300)
+    stop_hub
+}

@@ -50,7 +50,7 @@ size_t evb_clients_count(const struct evb_client_list *list) {
 
 static void remove_client(struct evb_client_list *list, evb_client *c) {
     TAILQ_REMOVE(list, c, link);
-    evb_buf_free(&c->patterns);
+    evb_patterns_destroy(&c->patterns);
     free(c);
 }
 
@@ -83,9 +83,20 @@ void evb_clients_came(struct evb_client_list *list, const char *token, size_t si
 /* ---- hello ---- */
 
 static void copy_text(char *out, size_t room, const char *text, size_t size) {
-    size = size < room ? size : room - 1;
+    if (size >= room || !evb_text_valid(text, size))
+        size = 0;
     memcpy(out, text, size);
     out[size] = 0;
+}
+
+/* Too many are not kept: they would stay in memory for as long as the client is there. */
+static void take_patterns(evb_client *c, evb_mp mp) {
+    evb_error why;
+    evb_patterns *patterns;
+    if (mp.end - mp.at > PATTERNS_BYTES_MAX || !evb_hub_read_patterns(&mp, &patterns, &why))
+        return;
+    evb_patterns_destroy(&c->patterns);
+    c->patterns = patterns;
 }
 
 /* Takes one row of a hello. False: it is malformed. */
@@ -93,10 +104,8 @@ static bool take_row(evb_client *c, evb_mp *mp) {
     const char *name, *text;
     size_t size, text_size;
     uint64_t value;
-    const uint8_t *start;
     if (!evb_mp_str(mp, &name, &size))
         return false;
-    start = mp->at;
     if (evb_mp_str(mp, &text, &text_size)) {
         if (size == 4 && memcmp(name, "kind", 4) == 0)
             copy_text(c->kind, sizeof c->kind, text, text_size);
@@ -113,13 +122,11 @@ static bool take_row(evb_client *c, evb_mp *mp) {
             c->handed = value;
         return true;
     }
+    evb_mp start = *mp;
     if (!evb_mp_skip(mp))
         return false;
-    bool fits = (size_t)(mp->at - start) <= PATTERNS_BYTES_MAX;
-    if (size == 8 && memcmp(name, "patterns", 8) == 0 && fits) {
-        c->patterns.size = 0;
-        return evb_buf_add(&c->patterns, start, (size_t)(mp->at - start));
-    }
+    if (size == 8 && memcmp(name, "patterns", 8) == 0)
+        take_patterns(c, (evb_mp){start.at, mp->at});
     return true;
 }
 
@@ -143,7 +150,7 @@ int evb_hub_hello(evb_hub *self, const evb_request *request, evb_error *err) {
     uint32_t rows;
     msgpack_packer p;
     (void)err;
-    if (!evb_mp_str(&args, &id, &size) || !size || size > sizeof((evb_client *)0)->id ||
+    if (!evb_mp_str(&args, &id, &size) || !size || !evb_text_valid(id, size) || size > sizeof((evb_client *)0)->id ||
         !evb_mp_str(&args, &token, &token_size) || !token_size || token_size > sizeof((evb_client *)0)->token ||
         !evb_mp_map(&args, &rows))
         return evb_hub_refuse(self, request, "usage", "hello: its arguments are an id, a token and a map");
@@ -205,12 +212,10 @@ static const evb_member *find_member(const evb_group *group, const evb_client *c
 /* A client that is heard of tells how far it was behind then: what has come since says nothing of it. */
 static place place_of(const evb_hub *self, const evb_client *c) {
     uint64_t head = evb_journal_head(self->journal);
-
-    place at = {.position = c->position,
-                .lag = is_fresh(self, c) ? c->lag
-                       : c->position     ? behind(head, c->position)
-                                         : 0};
+    place at = {.position = c->position, .lag = c->lag};
     const evb_group *group;
+    if (c->position && !is_fresh(self, c))
+        at.lag = behind(head, c->position);
     TAILQ_FOREACH (group, &self->groups, link) {
         const evb_member *m = find_member(group, c);
         if (!m)
@@ -223,24 +228,17 @@ static place place_of(const evb_hub *self, const evb_client *c) {
     return at;
 }
 
-/* What it reads: of a member, what the group does. */
-static bool pack_patterns(const evb_client *c, const evb_group *group, evb_action *reply, msgpack_packer *p) {
-    size_t count = group ? evb_patterns_count(group->patterns) : 0, size;
-    if (evb_mp_pack_str(p, "patterns", 8))
-        return false;
-    if (!group && c->patterns.size)
-        return evb_buf_add(&reply->head, c->patterns.data, c->patterns.size);
-    if (msgpack_pack_array(p, count))
-        return false;
-    for (size_t i = 0; i < count; i++) {
-        const char *text = evb_patterns_get(group->patterns, i, &size);
-        if (evb_mp_pack_str(p, text, size))
-            return false;
+static bool pack_patterns(msgpack_packer *p, const evb_patterns *patterns) {
+    size_t count = patterns ? evb_patterns_count(patterns) : 0, size;
+    bool ok = !evb_mp_pack_str(p, "patterns", 8) && !msgpack_pack_array(p, count);
+    for (size_t i = 0; ok && i < count; i++) {
+        const char *text = evb_patterns_get(patterns, i, &size);
+        ok = !evb_mp_pack_str(p, text, size);
     }
-    return true;
+    return ok;
 }
 
-static bool pack_client(const evb_hub *self, const evb_client *c, evb_action *reply, msgpack_packer *p) {
+static bool pack_client(const evb_hub *self, const evb_client *c, msgpack_packer *p) {
     place at = place_of(self, c);
     return !msgpack_pack_map(p, 12) && pack_text(p, "kind", c->kind, strlen(c->kind)) &&
            pack_text(p, "id", c->id, c->id_size) && pack_id(p, "pid", c->origin.pid) &&
@@ -250,7 +248,7 @@ static bool pack_client(const evb_hub *self, const evb_client *c, evb_action *re
            pack_number(p, "position", at.position) && pack_number(p, "lag", at.lag) &&
            pack_number(p, "in_hand", at.in_hand) && pack_number(p, "losses", c->losses) &&
            pack_number(p, "rate", rate_of(self, c)) && pack_number(p, "since_ns", (uint64_t)c->since_ns) &&
-           pack_patterns(c, at.group, reply, p);
+           pack_patterns(p, at.group ? at.group->patterns : c->patterns);
 }
 
 /* [] -> [rows] */
@@ -258,11 +256,10 @@ int evb_hub_clients(evb_hub *self, const evb_request *request, evb_error *err) {
     const evb_client *c;
     msgpack_packer p;
     (void)err;
-    evb_action *reply = evb_hub_answer(self, request, 1, &p);
-    if (!reply || msgpack_pack_array(&p, evb_clients_count(&self->clients)))
+    if (!evb_hub_answer(self, request, 1, &p) || msgpack_pack_array(&p, evb_clients_count(&self->clients)))
         return EVB_ENOMEM;
     TAILQ_FOREACH (c, &self->clients, link) {
-        if (!pack_client(self, c, reply, &p))
+        if (!pack_client(self, c, &p))
             return EVB_ENOMEM;
     }
     return 0;

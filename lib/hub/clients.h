@@ -5,7 +5,7 @@
 
 #include <sys/queue.h>
 
-#include "base/buf.h"
+#include "event/topic.h"
 #include "hub/hub.h"
 
 /* One subscription's connection to the feed, named by the token of its welcome; its own id outlives connections. */
@@ -17,7 +17,7 @@ typedef struct evb_client {
     uint64_t lag;                   /* when it said so */
     uint64_t handed, handed_before; /* events handed on; as of the hello before */
     int64_t heard_ns, before_ns;    /* monotonic: the last hello, and the one before */
-    evb_buf patterns;               /* msgpack, an array of strings */
+    evb_patterns *patterns;         /* or NULL */
     char kind[16], group[132];
     size_t id_size, token_size;
     char id[64], token[64];

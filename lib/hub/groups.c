@@ -75,6 +75,10 @@ evb_group *evb_groups_named(const evb_hub *hub, evb_mp *args, evb_error *why) {
         evb_fail(why, EVB_EINVAL, "a group's name is a string");
         return NULL;
     }
+    if (!size || evb_topic_fault(name, size)) {
+        evb_fail(why, EVB_EINVAL, "a group's name is a topic");
+        return NULL;
+    }
     evb_group *group = evb_groups_find(hub, name, size);
     if (!group)
         evb_fail(why, EVB_EGONE, "there is no group %.*s", size > 64 ? 64 : (int)size, name);

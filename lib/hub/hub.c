@@ -6,6 +6,7 @@
  * Leaves to others: sockets and their limits (net/server.c), the bytes on disk (journal). */
 #include "hub/hub.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -13,6 +14,8 @@
 #include "event/mp.h"
 #include "hub/groups.h"
 #include "hub/hub_private.h"
+
+enum { ERROR_TEXT = sizeof((evb_error *)0)->text };
 
 evb_hub *evb_hub_new(evb_journal *journal, const evb_hub_options *options, int64_t monotonic_ns, evb_error *err) {
     evb_hub *self = calloc(1, sizeof *self);
@@ -130,9 +133,20 @@ evb_action *evb_hub_answer(evb_hub *self, const evb_request *request, uint32_t r
     return begin_reply(self, request, "ok", results + 2, packer);
 }
 
-static int refuse(evb_hub *self, const evb_request *request, const char *code, const char *text,
+/* A reason may quote what a stranger has sent: what is no text becomes question marks. */
+static void tame(const char *text, char out[ERROR_TEXT]) {
+    snprintf(out, ERROR_TEXT, "%s", text);
+    bool valid = evb_text_valid(out, strlen(out));
+    for (char *c = out; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f || (!valid && (unsigned char)*c >= 0x80))
+            *c = '?';
+}
+
+static int refuse(evb_hub *self, const evb_request *request, const char *code, const char *reason,
                   const uint64_t *value) {
+    char text[ERROR_TEXT];
     msgpack_packer packer;
+    tame(reason, text);
     if (!begin_reply(self, request, "error", value ? 5 : 4, &packer))
         return EVB_ENOMEM;
     int rc = evb_mp_pack_str(&packer, code, strlen(code)) || evb_mp_pack_str(&packer, text, strlen(text)) ||

@@ -29,7 +29,7 @@
 enum { EVB_EXPORT_HEAD = 32, EVB_EXPORT_TRAILER = 40 };
 
 /* What an export has. */
-typedef struct {
+typedef struct evb_export_extent {
     uint64_t from, to;
     uint64_t records, events;
     uint64_t first, last; /* seqs of the first event and of the last; 0: it has none */

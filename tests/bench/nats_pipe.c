@@ -3,7 +3,8 @@
  *   nats_pipe pub|sub URL SUBJECT        NATS core: stores nothing
  *   nats_pipe jspub URL SUBJECT          JetStream: to the stream BENCH on files; all acknowledged when it exits
  *   nats_pipe jssub URL SUBJECT COUNT    replays the stream's first COUNT messages in order
- *   nats_pipe jsgroup URL SUBJECT NAME   a durable pull consumer: fetches up to FETCH at once and acknowledges each
+ *   nats_pipe jsmake URL SUBJECT NAME    makes the stream and a durable pull consumer
+ *   nats_pipe jsgroup URL SUBJECT NAME   one who works for it: a durable pull consumer: fetches up to FETCH at once and acknowledges each
  *                                        when it was written to stdout; until it is killed
  *
  * Publishing is asynchronous, as libnats does it fastest. `sub` and `jsgroup` say `ready` on stderr once the server has
@@ -17,8 +18,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-enum { OUTPUT_BUFFER = 1 << 20, ACK_WAIT_MS = 120000, FETCH = 1000, FETCH_MS = 1000 };
+enum { OUTPUT_BUFFER = 1 << 20, ACK_WAIT_MS = 120000, FETCH = 1000, ACKS_PENDING = 65536 };
+static const int64_t FETCH_NS = 1000 * INT64_C(1000000000);
 
 typedef struct {
     uint64_t want; /* 0: without end */
@@ -31,7 +34,7 @@ typedef struct {
 static _Noreturn void die(const char *what) {
     fprintf(stderr, "nats_pipe: %s\n", what);
     nats_PrintLastErrorStack(stderr);
-    exit(1);
+    _exit(1);
 }
 
 static void must(natsStatus status, const char *what) {
@@ -129,43 +132,74 @@ static void print_and_ack(natsMsgList *list) {
         putchar('\n');
     }
     if (fflush(stdout) != 0)
-        exit(1);
+        _exit(1); /* libnats cleans up at exit(), under its own threads */
     for (int i = 0; i < list->Count; i++)
         must(natsMsg_Ack(list->Msgs[i], NULL), "cannot acknowledge");
     natsMsgList_Destroy(list);
 }
 
-static _Noreturn void work(jsCtx *js, const char *subject, const char *name) {
+/* there: the consumer is only to be found. */
+static natsSubscription *open_consumer(jsCtx *js, const char *subject, const char *name, bool there) {
     natsSubscription *sub = NULL;
     jsSubOptions options;
     jsSubOptions_Init(&options);
     options.Config.AckPolicy = js_AckExplicit;
-    options.Config.MaxAckPending = -1;
-    setvbuf(stdout, NULL, _IOFBF, OUTPUT_BUFFER);
+    options.Config.MaxAckPending = ACKS_PENDING;
+    if (there) {
+        options.Stream = "BENCH";
+        options.Consumer = name;
+    }
     must(js_PullSubscribe(&sub, js, subject, name, NULL, &options, NULL), "cannot subscribe");
+    return sub;
+}
+
+/* What is there now, or the next when it comes. No request expires with messages on their way: libnats 3.4 takes those
+ * in addition to what the next request asked for, and writes behind its list. */
+static natsStatus fetch(natsMsgList *list, natsSubscription *sub, int batch, bool now) {
+    jsFetchRequest request;
+    jsFetchRequest_Init(&request);
+    request.Batch = batch;
+    request.NoWait = now;
+    request.Expires = FETCH_NS;
+    return natsSubscription_FetchRequest(list, sub, &request);
+}
+
+static _Noreturn void work(natsSubscription *sub) {
+    setvbuf(stdout, NULL, _IOFBF, OUTPUT_BUFFER);
     fputs("ready\n", stderr);
     for (;;) {
-        natsMsgList list;
-        natsStatus status = natsSubscription_Fetch(&list, sub, FETCH, FETCH_MS, NULL);
-        if (status == NATS_TIMEOUT)
-            continue;
+        natsMsgList list = {0};
+        natsStatus status = fetch(&list, sub, FETCH, true);
+        if (status == NATS_NOT_FOUND || status == NATS_TIMEOUT)
+            status = fetch(&list, sub, 1, false);
         must(status, "cannot fetch");
         print_and_ack(&list);
     }
 }
 
+/* jsmake, or jsgroup when the stream is there. */
+static _Noreturn void serve_group(natsConnection *nc, const char *what, const char *subject, const char *name) {
+    jsCtx *js = NULL;
+    if (strcmp(what, "jsgroup") == 0) {
+        must(natsConnection_JetStream(&js, nc, NULL), "no JetStream");
+        work(open_consumer(js, subject, name, true));
+    }
+    open_consumer(open_stream(nc, subject), subject, name, false);
+    _exit(0); /* destroying the subscription would delete the consumer */
+}
+
 int main(int argc, char **argv) {
     if (argc < 4) {
-        fprintf(stderr, "usage: nats_pipe pub|sub|jspub|jssub|jsgroup URL SUBJECT [COUNT|NAME]\n");
+        fprintf(stderr, "usage: nats_pipe pub|sub|jspub|jssub|jsmake|jsgroup URL SUBJECT [COUNT|NAME]\n");
         return 2;
     }
     bool stream = strncmp(argv[1], "js", 2) == 0;
     bool publisher = strcmp(argv[1] + (stream ? 2 : 0), "pub") == 0;
     natsConnection *nc = NULL;
     must(natsConnection_ConnectTo(&nc, argv[2]), "cannot connect");
+    if (argc > 4 && (strcmp(argv[1], "jsmake") == 0 || strcmp(argv[1], "jsgroup") == 0))
+        serve_group(nc, argv[1], argv[3], argv[4]);
     jsCtx *js = stream ? open_stream(nc, argv[3]) : NULL;
-    if (strcmp(argv[1], "jsgroup") == 0)
-        work(js, argv[3], argc > 4 ? argv[4] : "work");
     if (publisher)
         publish_lines(nc, js, argv[3]);
     else

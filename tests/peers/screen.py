@@ -8,7 +8,8 @@
   touch FILE       makes the file, with the program's pid in it
   pause SECONDS    only shows
   signal NAME      sends a signal
-  exit [STATUS]    waits until the program has ended, with this status, and checks that the terminal is as it was
+  exit [STATUS]    waits until the program has ended, with this status, and that the terminal is as it was;
+                   ends
 screen.py WxH COMMAND ARG…; exits 1 with the screen on stderr when something does not come within PATIENCE."""
 import codecs
 import fcntl
@@ -127,6 +128,7 @@ for line in sys.stdin:
         os.kill(child, getattr(signal, "SIG" + rest))
     elif word == "exit":
         wait_for_end(int(rest or 0))
+        sys.exit(0)
     elif word == "raw":
         if (rest.startswith("not ")) == bool(re.search(rest.removeprefix("not "), everything.decode("utf-8", "replace"))):
             fail(f"what it wrote: {rest}")
