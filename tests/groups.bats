@@ -447,3 +447,59 @@ drain() { # GROUP ARG…
     [[ $stderr == *"passed over"* || $(grep -c 'passes over' hub.err) -gt 0 ]]
     (($(of_group g lost) > 0))
 }
+
+# The hub's wall clock is so far from ours: "+1d", "-1d", "+0".
+set_clock() { # OFFSET
+    echo "$1" >clock.new
+    mv clock.new clock
+}
+
+@test "the clock set forward and back by a day: waits are as long, events stay in order, nothing is lost" {
+    skip_if_sanitized
+    local library
+    library=$(find /usr/lib -name libfaketime.so.1 | head -n 1)
+    [[ -n $library ]] || skip "libfaketime is not there"
+    set_clock +0
+    LD_PRELOAD=$library FAKETIME_DONT_FAKE_MONOTONIC=1 DONT_FAKE_MONOTONIC=1 FAKETIME_NO_CACHE=1 FAKETIME_TIMESTAMP_FILE=$PWD/clock start_hub
+    start_sub live t
+    evsub -g g -n 0 --ack-wait 0.3 --backoff 0.2 t
+    seq 1 2 | evpub t
+    start_member g
+    run -0 tell "take 1 10"
+    assert_output '1 1 t 1'
+    set_clock +1d
+    seq 3 4 | evpub t
+    run -0 tell "take 10" # the first was handed out for 0.3 s only
+    refute_output --partial '1 2 t 1'
+    tell "ack 2 3 4"
+    local start
+    start=$(date +%s%N)
+    run -0 tell "take 10 10"
+    assert_output '1 2 t 1'
+    (($(date +%s%N) - start < 5000000000))
+    set_clock -1d
+    seq 5 6 | evpub t
+    tell "nack 1 0.2 later"
+    start=$(date +%s%N)
+    run -0 tell "take 2"
+    tell "ack 5 6"
+    run -0 tell "take 10 10"
+    assert_output '1 3 t 1'
+    (($(date +%s%N) - start > 150000000))
+    tell "ack 1"
+    tell quit
+    run -0 drain g
+    assert_output ''
+    wait_for_lines live 6
+    cmp <(seq 6) live
+    run -0 evsub --from first -e
+    assert_output "$(seq 6)"
+    # a time finds the first event that is as late: those of the day that was skipped stand before the older ones
+    assert_equal "$(evsub --from 1h -e | head -n 1)" 1
+    stop_hub
+    set_clock +0
+    start_hub
+    evpub t 7
+    run -0 drain g
+    assert_output 7
+}

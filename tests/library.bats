@@ -34,3 +34,17 @@ install_copy() {
     echo '#include <evbus.h>' >t.cc
     c++ -Wall -Werror -fsyntax-only -I"$ROOT/lib" t.cc
 }
+
+@test "a member of a group that acknowledges, fails and rejects, in any order" {
+    install_copy
+    # shellcheck disable=SC2046 # words
+    cc -Wall -Werror -o group "$ROOT/tests/library/group.c" $(pkg-config --cflags --libs evbus)
+    start_hub
+    evsub -g g -n 0 t
+    printf '%s\n' a later b never c d | evpub t
+    run -0 env LD_LIBRARY_PATH="$LIBRARIES" timeout 30 ./group "$EVBUS_URL"
+    assert_equal "$(sort <<<"$output")" $'a 1\nb 1\nc 1\nd 1\nlater 1\nlater 2\nnever 1'
+    assert_equal "$(evctl dead list -J | jq -r '[.topic, .reason, .deliveries] | join(" ")')" 't of no use 1'
+    run -0 timeout 20 evsub -g g -e
+    assert_output ''
+}

@@ -1,15 +1,19 @@
 /* clients.c: the requests "hello" and "clients".
  *
- * Invariant: a client is listed from its first hello until its feed's connection goes; at most CLIENTS_MAX are, so that
- * nobody fills the hub by saying hello under ever new names.
- * Leaves to others: noticing that a connection is gone (net/server.c). */
+ * Invariant: a client is listed while its feed is connected, whether it says hello or not, and at most CLIENTS_MAX are. A
+ * hello of a token that no connection has is passed over: it was sent again after the connection had gone, and nothing
+ * would ever take such a client off the list.
+ * Leaves to others: noticing that connections come and go (net/server.c). */
 #include "hub/clients.h"
 
 #include <stdlib.h>
 
+#include "base/clock.h"
+#include "hub/groups.h"
 #include "hub/hub_private.h"
 
 enum { CLIENTS_MAX = 10000, TOKEN_FIXED = 30, PATTERNS_BYTES_MAX = 4096 };
+static const int64_t FRESH_NS = 8 * EVB_SECOND_NS; /* hellos come every five */
 
 static evb_client *find_id(const struct evb_client_list *list, const char *id, size_t size) {
     evb_client *c;
@@ -20,11 +24,17 @@ static evb_client *find_id(const struct evb_client_list *list, const char *id, s
     return NULL;
 }
 
+/* What a client asks for again under another name has the same first characters. */
+static bool same_token(const char *a, size_t a_size, const char *b, size_t b_size) {
+    if (a_size < TOKEN_FIXED || b_size < TOKEN_FIXED)
+        return a_size == b_size && memcmp(a, b, a_size) == 0;
+    return memcmp(a, b, TOKEN_FIXED) == 0;
+}
+
 static evb_client *find(const struct evb_client_list *list, const char *token, size_t size) {
     evb_client *c;
     TAILQ_FOREACH (c, list, link) {
-        size_t fixed = c->token_size < TOKEN_FIXED ? c->token_size : TOKEN_FIXED;
-        if (size >= fixed && memcmp(c->token, token, fixed) == 0)
+        if (same_token(c->token, c->token_size, token, size))
             return c;
     }
     return NULL;
@@ -55,21 +65,22 @@ void evb_clients_clear(struct evb_client_list *list) {
         remove_client(list, c);
 }
 
-/* ---- hello ---- */
-
-static evb_client *add(evb_hub *self, const evb_request *request, const char *id, size_t size) {
-    if (evb_clients_count(&self->clients) >= CLIENTS_MAX)
-        return NULL;
-    evb_client *c = calloc(1, sizeof *c);
+void evb_clients_came(struct evb_client_list *list, const char *token, size_t size, evb_origin origin,
+                      int64_t now_ns) {
+    evb_client *c = NULL;
+    if (size > sizeof c->token || find(list, token, size) || evb_clients_count(list) >= CLIENTS_MAX)
+        return;
+    c = calloc(1, sizeof *c);
     if (!c)
-        return NULL;
-    c->origin = request->origin;
-    c->since_ns = request->now_ns;
-    c->id_size = size;
-    memcpy(c->id, id, size);
-    TAILQ_INSERT_TAIL(&self->clients, c, link);
-    return c;
+        return;
+    c->origin = origin;
+    c->since_ns = now_ns;
+    c->token_size = size;
+    memcpy(c->token, token, size);
+    TAILQ_INSERT_TAIL(list, c, link);
 }
+
+/* ---- hello ---- */
 
 static void copy_text(char *out, size_t room, const char *text, size_t size) {
     size = size < room ? size : room - 1;
@@ -112,6 +123,18 @@ static bool take_row(evb_client *c, evb_mp *mp) {
     return true;
 }
 
+/* The client is known by this id: another connection of it is one that we have not yet seen go. */
+static void take_id(struct evb_client_list *list, evb_client *c, const char *id, size_t size) {
+    evb_client *other = find_id(list, id, size);
+    if (other && other != c)
+        remove_client(list, other);
+    c->id_size = size;
+    memcpy(c->id, id, size);
+}
+
+/* How many seqs lie between what a reader wants next and the head. */
+static uint64_t behind(uint64_t head, uint64_t position) { return head + 1 > position ? head + 1 - position : 0; }
+
 /* [id, token, map] -> [] */
 int evb_hub_hello(evb_hub *self, const evb_request *request, evb_error *err) {
     evb_mp args = request->args;
@@ -124,17 +147,16 @@ int evb_hub_hello(evb_hub *self, const evb_request *request, evb_error *err) {
         !evb_mp_str(&args, &token, &token_size) || !token_size || token_size > sizeof((evb_client *)0)->token ||
         !evb_mp_map(&args, &rows))
         return evb_hub_refuse(self, request, "usage", "hello: its arguments are an id, a token and a map");
-    evb_client *c = find_id(&self->clients, id, size);
-    if (!c)
-        c = add(self, request, id, size);
+    evb_client *c = find(&self->clients, token, token_size);
     if (c) {
-        c->token_size = token_size;
-        memcpy(c->token, token, token_size);
+        take_id(&self->clients, c, id, size);
+        c->origin = c->origin.pid < 0 ? request->origin : c->origin;
         c->handed_before = c->handed;
         c->before_ns = c->heard_ns;
         c->heard_ns = self->now_ns;
         while (rows-- && take_row(c, &args))
             continue;
+        c->lag = behind(evb_journal_head(self->journal), c->position);
     }
     return evb_hub_answer(self, request, 0, &p) ? 0 : EVB_ENOMEM;
 }
@@ -160,19 +182,67 @@ static uint64_t rate_of(const evb_client *c) {
     return (uint64_t)((double)(c->handed - c->handed_before) * 1e9 / (double)time);
 }
 
-static bool pack_client(const evb_hub *self, const evb_client *c, evb_action *reply, msgpack_packer *p) {
+/* Where a client is: itself, or for a member its group. */
+typedef struct {
+    uint64_t position, lag, in_hand;
+    const evb_group *group;
+} place;
+
+static const evb_member *find_member(const evb_group *group, const evb_client *c) {
+    const evb_member *m;
+    TAILQ_FOREACH (m, &group->members, link) {
+        if (same_token(m->token, m->token_size, c->token, c->token_size))
+            return m;
+    }
+    return NULL;
+}
+
+/* A client that is heard of tells how far it was behind then: what has come since says nothing of it. */
+static place place_of(const evb_hub *self, const evb_client *c) {
     uint64_t head = evb_journal_head(self->journal);
-    bool ok = !msgpack_pack_map(p, 11) && pack_text(p, "kind", c->kind, strlen(c->kind)) &&
-              pack_text(p, "id", c->id, c->id_size) && pack_id(p, "pid", c->origin.pid) &&
-              pack_id(p, "uid", c->origin.uid) && pack_text(p, "group", c->group, strlen(c->group)) &&
-              pack_number(p, "position", c->position) &&
-              pack_number(p, "lag", head + 1 > c->position ? head + 1 - c->position : 0) &&
-              pack_number(p, "losses", c->losses) && pack_number(p, "rate", rate_of(c)) &&
-              pack_number(p, "since_ns", (uint64_t)c->since_ns) && !evb_mp_pack_str(p, "patterns", 8);
-    if (!ok)
+    bool fresh = c->heard_ns && self->now_ns - c->heard_ns < FRESH_NS;
+    place at = {.position = c->position, .lag = fresh ? c->lag : c->position ? behind(head, c->position) : 0};
+    const evb_group *group;
+    TAILQ_FOREACH (group, &self->groups, link) {
+        const evb_member *m = find_member(group, c);
+        if (!m)
+            continue;
+        at.position = evb_group_floor(group) + 1;
+        at.lag = behind(head, at.position);
+        at.in_hand = m->holder.events;
+        at.group = group;
+    }
+    return at;
+}
+
+/* What it reads: of a member, what the group does. */
+static bool pack_patterns(const evb_client *c, const evb_group *group, evb_action *reply, msgpack_packer *p) {
+    size_t count = group ? evb_patterns_count(group->patterns) : 0, size;
+    if (evb_mp_pack_str(p, "patterns", 8))
         return false;
-    return c->patterns.size ? evb_buf_add(&reply->head, c->patterns.data, c->patterns.size)
-                            : !msgpack_pack_array(p, 0);
+    if (!group && c->patterns.size)
+        return evb_buf_add(&reply->head, c->patterns.data, c->patterns.size);
+    if (msgpack_pack_array(p, count))
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        const char *text = evb_patterns_get(group->patterns, i, &size);
+        if (evb_mp_pack_str(p, text, size))
+            return false;
+    }
+    return true;
+}
+
+static bool pack_client(const evb_hub *self, const evb_client *c, evb_action *reply, msgpack_packer *p) {
+    place at = place_of(self, c);
+    return !msgpack_pack_map(p, 12) && pack_text(p, "kind", c->kind, strlen(c->kind)) &&
+           pack_text(p, "id", c->id, c->id_size) && pack_id(p, "pid", c->origin.pid) &&
+           pack_id(p, "uid", c->origin.uid) &&
+           pack_text(p, "group", at.group ? at.group->name : c->group,
+                     at.group ? at.group->name_size : strlen(c->group)) &&
+           pack_number(p, "position", at.position) && pack_number(p, "lag", at.lag) &&
+           pack_number(p, "in_hand", at.in_hand) && pack_number(p, "losses", c->losses) &&
+           pack_number(p, "rate", rate_of(c)) && pack_number(p, "since_ns", (uint64_t)c->since_ns) &&
+           pack_patterns(c, at.group, reply, p);
 }
 
 /* [] -> [rows] */

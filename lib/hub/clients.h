@@ -1,4 +1,5 @@
-/* clients.h: who listens: what subscriptions say of themselves ("hello"), and who the kernel says they are. */
+/* clients.h: who listens: whose feed is connected, what they say of themselves ("hello"), and who the kernel says they
+ * are. */
 #ifndef EVB_CLIENTS_H
 #define EVB_CLIENTS_H
 
@@ -7,12 +8,13 @@
 #include "base/buf.h"
 #include "hub/hub.h"
 
-/* One subscription, named by an id of its own; its feed's connection is named by the token. */
+/* One subscription's connection to the feed, named by the token of its welcome; its own id outlives connections. */
 typedef struct evb_client {
     TAILQ_ENTRY(evb_client) link;
     evb_origin origin;
     int64_t since_ns;               /* since the epoch */
     uint64_t position, losses;      /* as it said last */
+    uint64_t lag;                   /* when it said so */
     uint64_t handed, handed_before; /* events handed on; as of the hello before */
     int64_t heard_ns, before_ns;    /* monotonic: the last hello, and the one before */
     evb_buf patterns;               /* msgpack, an array of strings */
@@ -23,7 +25,11 @@ typedef struct evb_client {
 
 TAILQ_HEAD(evb_client_list, evb_client);
 
-/* The connection of this token is gone. */
+/* There is a connection of this token, from which a welcome was asked for. Beyond a bound they are not listed. */
+void evb_clients_came(struct evb_client_list *list, const char *token, size_t size, evb_origin origin,
+                      int64_t now_ns);
+
+/* It is gone. */
 void evb_clients_left(struct evb_client_list *list, const char *token, size_t size);
 void evb_clients_clear(struct evb_client_list *list);
 size_t evb_clients_count(const struct evb_client_list *list);

@@ -229,20 +229,22 @@ static int expire(evb_hub *hub, evb_group *group, evb_member *member, evb_error 
     if (hub->now_ns < evb_member_deadline(group, member))
         return 0;
     snprintf(reason, sizeof reason, "not acknowledged within %.3g s", (double)group->settings.ack_wait_ns / 1e9);
-    set_hungry(group, member, false);
+    TAILQ_REMOVE(&group->members, member, link); /* it may hang: others are called before it */
+    TAILQ_INSERT_TAIL(&group->members, member, link);
     return evb_group_release(hub, group, member, reason, -1, hub->now_ns, err);
 }
 
 int evb_groups_tick(evb_hub *hub, evb_error *err) {
     evb_group *group;
-    evb_member *m;
+    evb_member *m, *next;
     TAILQ_FOREACH (group, &hub->groups, link) {
         if (hub->now_ns >= group->bury_due_ns) {
             int rc = evb_dead_bury_again(hub, group, hub->now_ns, err);
             if (rc)
                 return rc;
         }
-        TAILQ_FOREACH (m, &group->members, link) {
+        for (m = TAILQ_FIRST(&group->members); m; m = next) {
+            next = TAILQ_NEXT(m, link);
             int rc = expire(hub, group, m, err);
             if (rc)
                 return rc;

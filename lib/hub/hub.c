@@ -93,6 +93,7 @@ int evb_hub_feed(evb_hub *self, const evb_record *rec) {
     action->frame_size = rec->size - EVB_RECORD_HEADER;
     action->batch = rec->batch;
     action->last = rec->seq ? rec->seq + rec->count - 1 : 0;
+    self->counts.fed += rec->count;
     if (rec->seq)
         evb_groups_saw(self, rec);
     return 0;
@@ -224,6 +225,12 @@ int evb_hub_request(evb_hub *self, void *peer, evb_origin origin, const uint8_t 
     }
     return rc == EVB_ENOMEM ? evb_fail(err, EVB_ENOMEM, "hub: out of memory") : rc;
 }
+
+void evb_hub_came(evb_hub *self, const char *token, size_t size, evb_origin origin, int64_t now_ns) {
+    evb_clients_came(&self->clients, token, size, origin, now_ns);
+}
+
+void evb_hub_left_all(evb_hub *self) { evb_clients_clear(&self->clients); }
 
 void evb_hub_left(evb_hub *self, const char *token, size_t size) {
     evb_error err;

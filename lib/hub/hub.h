@@ -59,8 +59,10 @@ typedef struct {
 int evb_hub_request(evb_hub *self, void *peer, evb_origin origin, const uint8_t *head, size_t head_size,
                     uint8_t *body, size_t body_size, int64_t now_ns, int64_t monotonic_ns, evb_error *err);
 
-/* The feed connection that asked for a welcome with this token is gone. Between rounds only. */
+/* A feed connection has asked for a welcome with this token; it is gone; all are gone. Between rounds only. */
+void evb_hub_came(evb_hub *self, const char *token, size_t size, evb_origin origin, int64_t now_ns);
 void evb_hub_left(evb_hub *self, const char *token, size_t size);
+void evb_hub_left_all(evb_hub *self);
 
 /* Ends the round: makes what was stored safe as the sync mode says, and gives out the actions, to be done in order
  * before the next request; they are the hub's, their bufs the caller's. EVB_EIO: nothing may be answered, end. */

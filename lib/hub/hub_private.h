@@ -15,6 +15,7 @@ enum { EVB_RATE_SLOTS = 12 };
 /* What has come in since the hub began, and in each of the last seconds. */
 typedef struct {
     uint64_t events, bytes, batches;
+    uint64_t fed; /* events put on the feed */
     int64_t seconds[EVB_RATE_SLOTS];
     uint64_t events_of[EVB_RATE_SLOTS];
 } evb_hub_counts;

@@ -90,6 +90,7 @@ int evb_hub_status(evb_hub *self, const evb_request *request, evb_error *err) {
                 {"bytes_in", c->bytes},
                 {"batches_in", c->batches},
                 {"rate_in", rate(self)},
+                {"fed", c->fed},
                 {"clients", evb_clients_count(&self->clients)},
                 {"groups", groups},
                 {"disk_free", left},

@@ -155,26 +155,42 @@ static bool asks_welcome(const char *subscription, size_t size) {
            memchr(subscription, 0, size) == subscription + size - 1;
 }
 
-/* Reads what XPUB tells of subscriptions: a byte, 1 or 0, and the prefix. */
-static void read_subscriptions(evb_server *self) {
-    char text[SUBSCRIPTION_MAX + 1];
-    for (;;) {
-        int n = zmq_recv(self->feed, text, sizeof text, ZMQ_DONTWAIT);
-        if (n < 0)
-            return;
-        if (n < 1 || n > (int)sizeof text)
-            continue;
-        if (text[0] == 1)
-            self->subscriptions++;
-        else if (text[0] == 0 && self->subscriptions)
-            self->subscriptions--;
-        if (!asks_welcome(text + 1, (size_t)n - 1))
-            continue;
-        if (text[0] == 1)
-            say_head(self, text + 1, (size_t)n - 2);
-        else
-            evb_hub_left(self->hub, text + sizeof WELCOME_PREFIX, (size_t)n - 1 - sizeof WELCOME_PREFIX);
+/* Who sent it: libzmq notes "NAME:UID:GID:PID" on what comes by ipc, on every frame but the first of a request. */
+static evb_origin origin_of(zmq_msg_t *message) {
+    evb_origin origin = {-1, -1};
+    const char *address = zmq_msg_gets(message, "Peer-Address"), *at = address ? strchr(address, ':') : NULL;
+    int64_t gid;
+    if (!at || sscanf(at, ":%" SCNd64 ":%" SCNd64 ":%" SCNd64, &origin.uid, &gid, &origin.pid) != 3)
+        return (evb_origin){-1, -1};
+    return origin;
+}
+
+/* Takes in what XPUB tells of a subscription: a byte, 1 or 0, and the prefix. */
+static void read_subscription(evb_server *self, zmq_msg_t *message) {
+    const char *text = zmq_msg_data(message);
+    size_t size = zmq_msg_size(message), skip = sizeof WELCOME_PREFIX; /* the flag and the prefix */
+    if (!size || size > SUBSCRIPTION_MAX)
+        return;
+    if (text[0] == 1)
+        self->subscriptions++;
+    else if (text[0] == 0 && self->subscriptions)
+        self->subscriptions--;
+    if (!asks_welcome(text + 1, size - 1))
+        return;
+    if (text[0] == 1) {
+        evb_hub_came(self->hub, text + skip, size - 1 - skip, origin_of(message), evb_clock_wall_ns());
+        say_head(self, text + 1, size - 2);
+    } else {
+        evb_hub_left(self->hub, text + skip, size - 1 - skip);
     }
+}
+
+static void read_subscriptions(evb_server *self) {
+    zmq_msg_t message;
+    zmq_msg_init(&message);
+    while (zmq_msg_recv(&message, self->feed, ZMQ_DONTWAIT) >= 0)
+        read_subscription(self, &message);
+    zmq_msg_close(&message);
 }
 
 /* ---- replies ---- */
@@ -239,16 +255,6 @@ static int receive(evb_server *self, peer *from, zmq_msg_t *head, zmq_msg_t *bod
         return 1;
     discard_rest(self, body);
     return -1;
-}
-
-/* Who sent it: libzmq notes "NAME:UID:GID:PID" on what comes by ipc, on every frame but the first. */
-static evb_origin origin_of(zmq_msg_t *head) {
-    evb_origin origin = {-1, -1};
-    const char *address = zmq_msg_gets(head, "Peer-Address"), *at = address ? strchr(address, ':') : NULL;
-    int64_t gid;
-    if (!at || sscanf(at, ":%" SCNd64 ":%" SCNd64 ":%" SCNd64, &origin.uid, &gid, &origin.pid) != 3)
-        return (evb_origin){-1, -1};
-    return origin;
 }
 
 /* Hands a received request to the hub; its body goes to the round's parcels. */
@@ -501,6 +507,7 @@ static int watch(evb_server *self, evb_error *err) {
                 "connections; they come back by themselves",
                 now >> 20);
     close_sockets(self);
+    evb_hub_left_all(self->hub);
     malloc_trim(0);
     self->memory_bound = anonymous_memory() + MEMORY_BOUND;
     return open_sockets(self, err);
