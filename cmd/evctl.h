@@ -45,8 +45,10 @@ json_t *evctl_ask(evctl *self, const char *op, json_t *args, evb_error *err);
 const char *evctl_url(evctl *self, evb_error *err);
 evb_bus *evctl_bus(evctl *self, evb_error *err);
 
-/* The seq that a position stands for: where a reader from there begins. EVB_EINVAL naming `option`. */
-int evctl_seq_of(evctl *self, const char *option, const char *text, uint64_t *seq, evb_error *err);
+/* The seq that a position stands for: where a reader of everything, or of what the group gets, would begin. *from says
+ * what was written. EVB_EINVAL naming `option`; EVB_EGONE: there is no such group. */
+int evctl_seq_of(evctl *self, const char *option, const char *text, const char *group, evb_from *from, uint64_t *seq,
+                 evb_error *err);
 
 /* A member of an object as a number, a text; 0, "" where it is nothing of the kind. */
 uint64_t evctl_number(const json_t *row, const char *key);
@@ -66,11 +68,28 @@ typedef struct {
     const char *title;
     const char *key;
     evctl_kind kind;
-    bool alarm; /* in red where it is neither 0 nor empty */
+    bool alarm;    /* in red where it is neither 0 nor empty */
+    unsigned rank; /* on a terminal that is too narrow the highest goes first; 0: stays */
 } evctl_column;
 
-/* Prints rows (an array of objects) as a table, or with -J as one object a line. */
-void evctl_print(const evctl *self, const json_t *rows, const evctl_column *columns, size_t count);
+enum { EVCTL_COLUMNS = 16 };
+
+typedef struct {
+    const evctl_column *columns;
+    size_t count;
+    bool begun;
+    size_t widths[EVCTL_COLUMNS]; /* 0: left out */
+} evctl_table;
+
+/* Prints rows (an array of objects) as a table, whose widths are those of the first rows, or with -J as one object a
+ * line. More rows may follow in further calls. */
+void evctl_print(const evctl *self, evctl_table *table, const json_t *rows);
+
+/* Prints one object as a line of JSON. */
+void evctl_print_json(const json_t *object);
+
+/* Control characters would move a terminal's cursor: they become question marks. */
+void evctl_tame(char *text, size_t size);
 
 /* Prints what an export has. */
 struct evb_export_extent;
@@ -86,8 +105,8 @@ bool evctl_colours(void);
 /* Columns of the terminal; 0: stdout is none. */
 size_t evctl_width(void);
 
-/* How many columns `text` takes on a terminal, and the bytes of it that fit into `columns`. */
+/* How many columns `text` takes on a terminal; and the bytes of it that fit into *columns, which become those taken. */
 size_t evctl_columns(const char *text);
-size_t evctl_fit(const char *text, size_t columns);
+size_t evctl_fit(const char *text, size_t *columns);
 
 #endif

@@ -15,12 +15,10 @@
 
 /* Says what was done: a line, or with -J an object (taken over). */
 static void say_done(const evctl *self, const char *line, json_t *object) {
-    if (self->o.json) {
-        json_dumpf(object, stdout, JSON_COMPACT);
-        putchar('\n');
-    } else {
+    if (self->o.json)
+        evctl_print_json(object);
+    else
         puts(line);
-    }
     json_decref(object);
 }
 
@@ -31,9 +29,10 @@ static json_int_t first_number(const json_t *results) { return json_integer_valu
 static int group_reset(evctl *self, const char *name, evb_error *err) {
     char line[200];
     uint64_t seq;
+    evb_from form;
     if (!self->o.to)
         return evb_fail(err, EVB_EINVAL, "group %s reset: --to POSITION is wanted", name);
-    int rc = evctl_seq_of(self, "--to", self->o.to, &seq, err);
+    int rc = evctl_seq_of(self, "--to", self->o.to, name, &form, &seq, err);
     json_t *results = rc ? NULL : evctl_ask(self, "group.reset", json_pack("[sI]", name, (json_int_t)seq), err);
     if (!results)
         return err->code;
@@ -56,27 +55,41 @@ static int group_delete(evctl *self, const char *name, evb_error *err) {
     return 0;
 }
 
+/* The stretch to be replayed: a seq ends it inclusive, a time before what was stored then. *to 0: nothing is in it. */
+static int read_stretch(evctl *self, const char *group, uint64_t *from, uint64_t *to, evb_error *err) {
+    evb_from form;
+    int rc = evctl_seq_of(self, "--from", self->o.from, group, &form, from, err);
+    rc = rc ? rc : evctl_seq_of(self, "--to", self->o.to ? self->o.to : "now", group, &form, to, err);
+    if (rc == 0 && (form == EVB_FROM_TIME || form == EVB_FROM_NOW))
+        --*to;
+    return rc;
+}
+
 static int group_replay(evctl *self, const char *name, evb_error *err) {
     char line[256], count[32] = "uncounted";
-    uint64_t from, to = 0;
+    uint64_t from, to;
+    bool dry = self->o.dry_run;
     if (!self->o.from)
         return evb_fail(err, EVB_EINVAL, "group %s replay: --from POSITION is wanted", name);
-    int rc = evctl_seq_of(self, "--from", self->o.from, &from, err);
-    if (rc == 0 && self->o.to)
-        rc = evctl_seq_of(self, "--to", self->o.to, &to, err);
-    json_t *args =
-        json_pack("[sIIIb]", name, (json_int_t)from, (json_int_t)to, (json_int_t)self->o.rate, self->o.dry_run);
-    json_t *results = rc ? NULL : evctl_ask(self, "group.replay", args, err);
+    int rc = read_stretch(self, name, &from, &to, err);
+    if (rc)
+        return rc;
+    bool none = from > to; /* 0 is the head for the hub */
+    json_t *args = json_pack("[sIIIb]", name, (json_int_t)(none ? 2 : from), (json_int_t)(none ? 1 : to),
+                             (json_int_t)self->o.rate, dry);
+    json_t *results = evctl_ask(self, "group.replay", args, err), *events = json_array_get(results, 0);
     if (!results)
         return err->code;
-    json_t *events = json_array_get(results, 0);
     if (json_is_integer(events))
         snprintf(count, sizeof count, "%lld", (long long)json_integer_value(events));
-    snprintf(line, sizeof line, "group %s: %s events from seq %" PRIu64 " on %s once more", name, count, from,
-             self->o.dry_run ? "would be handed out" : "are handed out");
+    if (none)
+        snprintf(line, sizeof line, "group %s: no events lie there", name);
+    else
+        snprintf(line, sizeof line, "group %s: %s events of seqs %" PRIu64 " to %" PRIu64 " %s once more", name,
+                 count, from, to, dry ? "would be handed out" : "are handed out");
     say_done(self, line,
-             json_pack("{sssIsOsb}", "group", name, "from", (json_int_t)from, "events", events, "dry_run",
-                       self->o.dry_run));
+             json_pack("{sssIsIsOsb}", "group", name, "from", (json_int_t)from, "to", (json_int_t)to, "events",
+                       events, "dry_run", dry));
     json_decref(results);
     return 0;
 }
@@ -94,45 +107,76 @@ int evctl_group(evctl *self, evb_error *err) {
 
 /* ---- dead letters ---- */
 
-/* The group that is named, or null for all. */
-static json_t *group_of(int argc, char **argv) { return argc ? json_string(argv[0]) : json_null(); }
+enum { PAGE = 1000 };
 
-/* All rows of the list, page by page, each handed to `each`. */
-static int each_letter(evctl *self, int argc, char **argv, int (*each)(evctl *, json_t *rows, evb_error *err),
-                       evb_error *err) {
-    enum { PAGE = 1000 };
+/* Takes the rows of a page of one group's letters. */
+typedef int letters_fn(evctl *self, void *context, const json_t *rows, evb_error *err);
+
+/* A group's letters, in the order of their seqs. */
+static int letters_of(evctl *self, const char *group, letters_fn *each, void *context, evb_error *err) {
     json_int_t after = 0;
-    for (size_t count = PAGE; count == PAGE;) {
-        json_t *results = evctl_ask(self, "dead", json_pack("[oIi]", group_of(argc, argv), after, PAGE), err);
-        json_t *rows = json_array_get(results, 0);
+    int rc = 0;
+    for (size_t count = PAGE; rc == 0 && count == PAGE;) {
+        json_t *results = evctl_ask(self, "dead", json_pack("[sIi]", group, after, PAGE), err);
+        const json_t *rows = json_array_get(results, 0);
         if (!results)
             return err->code;
-        count = argc ? json_array_size(rows) : 0; /* seqs ascend within one group only */
+        count = json_array_size(rows);
         if (count)
             after = (json_int_t)evctl_number(json_array_get(rows, count - 1), "seq");
-        int rc = each(self, rows, err);
+        rc = count ? each(self, context, rows, err) : 0;
         json_decref(results);
-        if (rc)
-            return rc;
     }
-    return 0;
+    return rc;
 }
 
-static int print_letters(evctl *self, json_t *rows, evb_error *err) {
-    static const evctl_column COLUMNS[] = {
-        {"GROUP", "group", EVCTL_TEXT, false},  {"SEQ", "seq", EVCTL_COUNT, false},
-        {"OF", "orig_seq", EVCTL_COUNT, false}, {"TOPIC", "topic", EVCTL_TEXT, false},
-        {"AGO", "time_ns", EVCTL_AGO, false},   {"DELIVERIES", "deliveries", EVCTL_COUNT, false},
-        {"REASON", "reason", EVCTL_TEXT, false}};
+/* The letters of the group that is named, or of all groups. */
+static int each_letter(evctl *self, int argc, char **argv, letters_fn *each, void *context, evb_error *err) {
+    if (argc)
+        return letters_of(self, argv[0], each, context, err);
+    json_t *results = evctl_ask(self, "groups", NULL, err);
+    const json_t *groups = json_array_get(results, 0);
+    int rc = results ? 0 : err->code;
+    for (size_t i = 0; rc == 0 && i < json_array_size(groups); i++) {
+        const json_t *group = json_array_get(groups, i);
+        if (!evctl_number(group, "dead"))
+            continue;
+        rc = letters_of(self, evctl_text(group, "name"), each, context, err);
+        rc = rc == EVB_EGONE ? 0 : rc; /* deleted meanwhile */
+    }
+    json_decref(results);
+    return rc;
+}
+
+static int print_letters(evctl *self, void *context, const json_t *rows, evb_error *err) {
     (void)err;
-    evctl_print(self, rows, COLUMNS, COUNT(COLUMNS));
+    evctl_print(self, context, rows);
     return 0;
 }
 
 static int dead_list(evctl *self, int argc, char **argv, evb_error *err) {
+    static const evctl_column COLUMNS[] = {
+        {"GROUP", "group", EVCTL_TEXT, false, 0},  {"SEQ", "seq", EVCTL_COUNT, false, 0},
+        {"OF", "orig_seq", EVCTL_COUNT, false, 3}, {"TOPIC", "topic", EVCTL_TEXT, false, 0},
+        {"AGO", "time_ns", EVCTL_AGO, false, 2},   {"DELIVERIES", "deliveries", EVCTL_COUNT, false, 1},
+        {"REASON", "reason", EVCTL_TEXT, false, 0}};
+    evctl_table table = {.columns = COLUMNS, .count = COUNT(COLUMNS)};
     if (argc > 1)
         return evb_fail(err, EVB_EINVAL, "dead list: at most one group is wanted");
-    return each_letter(self, argc, argv, print_letters, err);
+    int rc = each_letter(self, argc, argv, print_letters, &table, err);
+    if (rc == 0 && !table.begun)
+        evctl_print(self, &table, NULL);
+    return rc;
+}
+
+/* Adds a header as a line; what it says moves no terminal's cursor. */
+static bool add_header(evb_buf *out, const evb_header *header) {
+    size_t from = out->size;
+    bool ok = evb_buf_add(out, header->name, header->name_size) && evb_buf_text(out, ": ") &&
+              (!header->value_size || evb_buf_add(out, header->value, header->value_size));
+    if (ok)
+        evctl_tame((char *)out->data + from, out->size - from);
+    return ok && evb_buf_text(out, "\n");
 }
 
 static bool print_letter(const evctl *self, const evb_event *event) {
@@ -143,8 +187,7 @@ static bool print_letter(const evctl *self, const evb_event *event) {
     } else {
         ok = evb_buf_printf(&out, "seq: %" PRIu64 "\n", event->seq);
         for (size_t i = 0; ok && i < event->header_count; i++)
-            ok = evb_buf_add(&out, event->headers[i].name, event->headers[i].name_size) && evb_buf_text(&out, ": ") &&
-                 evb_buf_add(&out, event->headers[i].value, event->headers[i].value_size) && evb_buf_text(&out, "\n");
+            ok = add_header(&out, &event->headers[i]);
         ok = ok && evb_buf_text(&out, "\n") && (!event->size || evb_buf_add(&out, event->payload, event->size)) &&
              evb_buf_text(&out, "\n");
     }
@@ -183,8 +226,9 @@ static int show_letter(evctl *self, const char *group, uint64_t seq, evb_error *
     return rc;
 }
 
-static int show_rows(evctl *self, json_t *rows, evb_error *err) {
+static int show_rows(evctl *self, void *context, const json_t *rows, evb_error *err) {
     int rc = 0;
+    (void)context;
     for (size_t i = 0; rc == 0 && i < json_array_size(rows); i++) {
         const json_t *row = json_array_get(rows, i);
         rc = show_letter(self, evctl_text(row, "group"), evctl_number(row, "seq"), err);
@@ -210,7 +254,7 @@ static int read_seqs(int argc, char **argv, json_t **seqs, evb_error *err) {
 static int dead_show(evctl *self, int argc, char **argv, evb_error *err) {
     json_t *seqs;
     if (argc < 2)
-        return each_letter(self, argc, argv, show_rows, err);
+        return each_letter(self, argc, argv, show_rows, NULL, err);
     int rc = read_seqs(argc - 1, argv + 1, &seqs, err);
     if (rc)
         return rc;
@@ -261,9 +305,10 @@ int evctl_dead(evctl *self, evb_error *err) {
 int evctl_trim(evctl *self, evb_error *err) {
     char line[100];
     uint64_t seq;
+    evb_from form;
     if (!self->o.before || self->argc)
         return evb_fail(err, EVB_EINVAL, "trim: --before POSITION is wanted, and nothing else");
-    int rc = evctl_seq_of(self, "--before", self->o.before, &seq, err);
+    int rc = evctl_seq_of(self, "--before", self->o.before, NULL, &form, &seq, err);
     json_t *results = rc ? NULL : evctl_ask(self, "trim", json_pack("[I]", (json_int_t)seq), err);
     if (!results)
         return err->code;

@@ -156,33 +156,47 @@ const char *evctl_text(const json_t *row, const char *key) {
 
 /* ---- positions ---- */
 
-static int seek_time(evctl *self, uint64_t time_ns, uint64_t *seq, evb_error *err) {
-    json_t *results = evctl_ask(self, "seek", json_pack("[I]", (json_int_t)time_ns), err);
-    if (!results)
-        return err->code;
-    *seq = (uint64_t)json_integer_value(json_array_get(results, 0));
+/* The row of the group in the hub's list, the caller's. NULL and *err: EVB_EGONE. */
+static json_t *find_group(evctl *self, const char *name, evb_error *err) {
+    json_t *results = evctl_ask(self, "groups", NULL, err), *rows = json_array_get(results, 0), *found = NULL;
+    for (size_t i = 0; !found && i < json_array_size(rows); i++)
+        if (strcmp(evctl_text(json_array_get(rows, i), "name"), name) == 0)
+            found = json_incref(json_array_get(rows, i));
+    if (results && !found)
+        evb_fail(err, EVB_EGONE, "there is no group %.128s", name);
     json_decref(results);
-    return 0;
+    return found;
 }
 
-int evctl_seq_of(evctl *self, const char *option, const char *text, uint64_t *seq, evb_error *err) {
-    evb_from from;
+/* The place of a position for a reader of these patterns (an array; NULL: everything). */
+static int place_for(evctl *self, const json_t *patterns, evb_from from, uint64_t value, uint64_t *seq,
+                     evb_error *err) {
+    size_t count = json_array_size(patterns);
+    const char **texts = malloc((count + 1) * sizeof *texts);
+    if (!texts)
+        return evb_fail(err, EVB_ENOMEM, "out of memory");
+    for (size_t i = 0; i < count; i++)
+        texts[i] = json_string_value(json_array_get(patterns, i));
+    int rc = evctl_bus(self, err) ? evb_ask_place(self->bus, from, value, texts, count, seq, err) : err->code;
+    free(texts);
+    return rc;
+}
+
+int evctl_seq_of(evctl *self, const char *option, const char *text, const char *group, evb_from *from, uint64_t *seq,
+                 evb_error *err) {
     evb_error why;
-    evb_status hub;
     uint64_t value;
-    int rc = evb_position_parse(text, evb_clock_wall_ns(), &from, &value, &why);
+    int rc = evb_position_parse(text, evb_clock_wall_ns(), from, &value, &why);
     if (rc)
         return evb_fail(err, rc, "%s: %.400s", option, why.text);
-    if (!evctl_bus(self, err) || evb_bus_status(self->bus, &hub, err))
-        return err->code;
-    switch (from) {
-    case EVB_FROM_FIRST: *seq = hub.first; return 0;
-    case EVB_FROM_NOW: *seq = hub.head + 1; return 0;
-    case EVB_FROM_LAST: *seq = hub.head ? hub.head : 1; return 0;
-    case EVB_FROM_SEQ: *seq = value ? value : 1; return 0;
-    case EVB_FROM_BACK: *seq = value <= hub.head ? hub.head + 1 - value : 1; return 0;
-    case EVB_FROM_TIME: return seek_time(self, value, seq, err);
-    case EVB_FROM_LAST_PER_TOPIC: break;
+    if (*from == EVB_FROM_SEQ) {
+        *seq = value ? value : 1;
+        return 0;
     }
-    return evb_fail(err, EVB_EINVAL, "%s %s: not a place in the journal", option, text);
+    json_t *row = group ? find_group(self, group, err) : NULL;
+    if (group && !row)
+        return err->code;
+    rc = place_for(self, json_object_get(row, "patterns"), *from, value, seq, err);
+    json_decref(row);
+    return rc;
 }

@@ -1,8 +1,9 @@
 /* evctl_print.c: rows as a table that fits the terminal, or as JSON lines.
  *
- * On a terminal the widest text columns give way until a row fits, and text that is cut ends in a sign; elsewhere
- * nothing is cut. Numbers stand at the right. Colours only where evctl_colours says.
- * Leaves to others: what is in the rows (evctl_show.c, evctl_dead.c). */
+ * On a terminal the columns that matter least are left out until the others fit, those that have nothing to say first;
+ * then the widest text columns give way, and text that is cut ends in a sign. Elsewhere nothing is cut or left out.
+ * Numbers stand at the right and are never cut. Colours only where evctl_colours says.
+ * Leaves to others: what is in the rows (evctl_show.c, evctl_admin.c). */
 #include <inttypes.h>
 #include <langinfo.h>
 #include <stdio.h>
@@ -15,7 +16,7 @@
 #include "base/clock.h"
 #include "evctl.h"
 
-enum { COLUMNS_MAX = 16, TEXT_LEAST = 8, CELL_MAX = 1024 };
+enum { TEXT_LEAST = 8, GAP = 2, CELL_MAX = 8192 };
 
 bool evctl_colours(void) {
     const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
@@ -53,11 +54,13 @@ size_t evctl_columns(const char *text) {
     return columns;
 }
 
-size_t evctl_fit(const char *text, size_t columns) {
+size_t evctl_fit(const char *text, size_t *columns) {
     mbstate_t state = {0};
     const char *at = text, *fits = text;
-    for (size_t used = 0; *at && (used += next_character(&at, &state)) <= columns;)
+    size_t used = 0, most = *columns;
+    for (size_t next = 0; *at && (next += next_character(&at, &state)) <= most; used = next)
         fits = at;
+    *columns = used;
     return (size_t)(fits - text);
 }
 
@@ -116,11 +119,15 @@ static void join(const json_t *array, char out[CELL_MAX]) {
     }
 }
 
-/* Control characters would move the cursor: they become question marks. */
-static void tame(char *text) {
-    for (; *text; text++)
-        if ((unsigned char)*text < 0x20 || *text == 0x7f)
-            *text = '?';
+void evctl_tame(char *text, size_t size) {
+    for (size_t i = 0; i < size; i++) {
+        unsigned char c = (unsigned char)text[i], next = i + 1 < size ? (unsigned char)text[i + 1] : 0;
+        bool c1 = c == 0xc2 && next >= 0x80 && next < 0xa0; /* U+0080 to U+009F */
+        if (c < 0x20 || c == 0x7f || c1)
+            text[i] = '?';
+        if (c1)
+            text[++i] = '?';
+    }
 }
 
 static void cell(const json_t *row, const evctl_column *column, char out[CELL_MAX]) {
@@ -136,44 +143,97 @@ static void cell(const json_t *row, const evctl_column *column, char out[CELL_MA
         snprintf(out, CELL_MAX, "%s", evctl_text(row, column->key));
     if (!*out)
         snprintf(out, CELL_MAX, "-");
-    tame(out);
+    evctl_tame(out, strlen(out));
 }
 
-/* ---- tables ---- */
+/* ---- the widths of a table ---- */
 
-/* Takes width from the widest text columns until all fit into `most`. */
-static void narrow(const evctl_column *columns, size_t count, size_t *widths, size_t most) {
-    size_t total = count ? 2 * (count - 1) : 0;
-    for (size_t i = 0; i < count; i++)
-        total += widths[i];
+static size_t total_of(const evctl_table *t, size_t most_of_text) {
+    size_t total = 0;
+    for (size_t i = 0; i < t->count; i++) {
+        bool text = t->columns[i].kind == EVCTL_TEXT;
+        size_t width = text && t->widths[i] > most_of_text ? most_of_text : t->widths[i];
+        total += width ? width + (total ? GAP : 0) : 0;
+    }
+    return total;
+}
+
+/* Whether any row has something in this column. */
+static bool says_something(const json_t *rows, const evctl_column *column) {
+    for (size_t i = 0; i < json_array_size(rows); i++) {
+        const json_t *value = json_object_get(json_array_get(rows, i), column->key);
+        if (json_is_integer(value) ? json_integer_value(value) != 0
+            : json_is_array(value) ? json_array_size(value) > 0
+                                   : json_is_string(value))
+            return true;
+    }
+    return false;
+}
+
+/* Leaves the column out that can best be spared. False: there is none. */
+static bool leave_out(evctl_table *t, const json_t *rows) {
+    unsigned worst = 0;
+    size_t which = t->count;
+    for (size_t i = 0; i < t->count; i++) {
+        unsigned rank = t->columns[i].rank;
+        if (rank && !says_something(rows, &t->columns[i]))
+            rank += EVCTL_COLUMNS;
+        if (t->widths[i] && rank > worst) {
+            worst = rank;
+            which = i;
+        }
+    }
+    if (which < t->count)
+        t->widths[which] = 0;
+    return which < t->count;
+}
+
+/* Takes width from the widest text columns until all fit. */
+static void narrow(evctl_table *t, size_t *widths, size_t total, size_t most, size_t least) {
     while (total > most) {
-        size_t widest = count;
-        for (size_t i = 0; i < count; i++)
-            if (columns[i].kind == EVCTL_TEXT && widths[i] > TEXT_LEAST &&
-                (widest == count || widths[i] > widths[widest]))
+        size_t widest = t->count;
+        for (size_t i = 0; i < t->count; i++)
+            if (t->columns[i].kind == EVCTL_TEXT && widths[i] > least &&
+                (widest == t->count || widths[i] > widths[widest]))
                 widest = i;
-        if (widest == count)
-            return; /* only numbers are left: they are not cut */
+        if (widest == t->count)
+            return;
         widths[widest]--;
         total--;
     }
 }
 
-static void print_cell(const char *text, const evctl_column *column, size_t width, bool last) {
-    size_t columns = evctl_columns(text);
-    bool cut = columns > width;
+static void set_widths(evctl_table *t, const json_t *rows, size_t most) {
+    char text[CELL_MAX];
+    for (size_t c = 0; c < t->count; c++) {
+        t->widths[c] = evctl_columns(t->columns[c].title);
+        for (size_t i = 0; i < json_array_size(rows); i++) {
+            cell(json_array_get(rows, i), &t->columns[c], text);
+            size_t needs = evctl_columns(text);
+            t->widths[c] = needs > t->widths[c] ? needs : t->widths[c];
+        }
+    }
+    if (!most)
+        return;
+    while (total_of(t, TEXT_LEAST) > most && leave_out(t, rows))
+        continue;
+    narrow(t, t->widths, total_of(t, SIZE_MAX), most, TEXT_LEAST);
+    narrow(t, t->widths, total_of(t, SIZE_MAX), most, 1);
+}
+
+/* ---- printing it ---- */
+
+static void print_cell(const char *text, const evctl_column *column, size_t width, bool cut, bool last) {
+    size_t columns = evctl_columns(text), shown;
     const char *sign = strcmp(nl_langinfo(CODESET), "UTF-8") == 0 ? "\xe2\x80\xa6" : "~";
-    size_t bytes = cut ? evctl_fit(text, width - 1) : strlen(text);
-    size_t shown = cut ? evctl_columns(sign) : 0;
-    char part[CELL_MAX];
-    memcpy(part, text, bytes);
-    part[bytes] = 0;
-    shown += evctl_columns(part);
+    cut = cut && column->kind == EVCTL_TEXT && columns > width;
+    size_t room = width - 1, bytes = cut ? evctl_fit(text, &room) : strlen(text);
+    shown = cut ? room + 1 : columns;
     int pad = width > shown ? (int)(width - shown) : 0;
     if (column->kind == EVCTL_TEXT)
-        printf("%s%s%*s", part, cut ? sign : "", last ? 0 : pad, "");
+        printf("%.*s%s%*s", (int)bytes, text, cut ? sign : "", last ? 0 : pad, "");
     else
-        printf("%*s%s%s", pad, "", part, cut ? sign : "");
+        printf("%*s%s", pad, "", text);
 }
 
 static bool alarming(const json_t *row, const evctl_column *column) {
@@ -181,51 +241,67 @@ static bool alarming(const json_t *row, const evctl_column *column) {
     return column->alarm && (json_is_integer(value) ? json_integer_value(value) != 0 : json_is_string(value));
 }
 
-static void print_row(const json_t *row, const evctl_column *columns, size_t count, const size_t *widths,
-                      bool colours) {
+/* A row behind the first ones may have longer numbers: its text gives way to them. */
+static void fit_row(evctl_table *t, const json_t *row, size_t most, size_t *widths) {
     char text[CELL_MAX];
-    for (size_t i = 0; i < count; i++) {
-        bool red = colours && row && alarming(row, &columns[i]);
+    size_t total = 0;
+    for (size_t i = 0; i < t->count; i++) {
+        widths[i] = t->widths[i];
+        if (widths[i] && t->columns[i].kind != EVCTL_TEXT) {
+            cell(row, &t->columns[i], text);
+            size_t needs = strlen(text);
+            widths[i] = needs > widths[i] ? needs : widths[i];
+        }
+        total += widths[i] ? widths[i] + (total ? GAP : 0) : 0;
+    }
+    narrow(t, widths, total, most, 1);
+}
+
+static void print_row(evctl_table *t, const json_t *row, size_t most, bool colours) {
+    size_t widths[EVCTL_COLUMNS], last = 0;
+    char text[CELL_MAX];
+    memcpy(widths, t->widths, sizeof widths);
+    if (row && most)
+        fit_row(t, row, most, widths);
+    for (size_t i = 0; i < t->count; i++)
+        last = widths[i] ? i : last;
+    for (size_t i = 0; i <= last; i++) {
+        bool red = colours && row && alarming(row, &t->columns[i]);
+        if (!widths[i])
+            continue;
         if (row)
-            cell(row, &columns[i], text);
+            cell(row, &t->columns[i], text);
         else
-            snprintf(text, sizeof text, "%s", columns[i].title);
-        printf("%s%s", i ? "  " : "", red ? "\033[31m" : "");
-        print_cell(text, &columns[i], widths[i], i + 1 == count);
-        if (red)
-            printf("\033[m");
+            snprintf(text, sizeof text, "%s", t->columns[i].title);
+        printf("%s", red ? "\033[31m" : "");
+        print_cell(text, &t->columns[i], widths[i], most, i == last);
+        printf("%s%*s", red ? "\033[m" : "", i < last ? GAP : 0, "");
     }
     putchar('\n');
 }
 
-static void print_table(const json_t *rows, const evctl_column *columns, size_t count) {
-    size_t widths[COLUMNS_MAX], width = evctl_width(), n = json_array_size(rows);
+static void print_table(evctl_table *t, const json_t *rows) {
+    size_t most = evctl_width();
     bool colours = evctl_colours();
-    char text[CELL_MAX];
-    for (size_t c = 0; c < count; c++) {
-        widths[c] = evctl_columns(columns[c].title);
-        for (size_t i = 0; i < n; i++) {
-            cell(json_array_get(rows, i), &columns[c], text);
-            size_t needs = evctl_columns(text);
-            widths[c] = needs > widths[c] ? needs : widths[c];
-        }
+    if (!t->begun) {
+        t->begun = true;
+        set_widths(t, rows, most);
+        printf("%s", colours ? "\033[1m" : "");
+        print_row(t, NULL, most, false);
+        printf("%s", colours ? "\033[m" : "");
     }
-    if (width)
-        narrow(columns, count, widths, width);
-    printf("%s", colours ? "\033[1m" : "");
-    print_row(NULL, columns, count, widths, false);
-    printf("%s", colours ? "\033[m" : "");
-    for (size_t i = 0; i < n; i++)
-        print_row(json_array_get(rows, i), columns, count, widths, colours);
+    for (size_t i = 0; i < json_array_size(rows); i++)
+        print_row(t, json_array_get(rows, i), most, colours);
 }
 
-void evctl_print(const evctl *self, const json_t *rows, const evctl_column *columns, size_t count) {
-    if (!self->o.json) {
-        print_table(rows, columns, count);
-        return;
-    }
-    for (size_t i = 0; i < json_array_size(rows); i++) {
-        json_dumpf(json_array_get(rows, i), stdout, JSON_COMPACT);
-        putchar('\n');
-    }
+void evctl_print_json(const json_t *object) {
+    json_dumpf(object, stdout, JSON_COMPACT);
+    putchar('\n');
+}
+
+void evctl_print(const evctl *self, evctl_table *table, const json_t *rows) {
+    if (!self->o.json)
+        print_table(table, rows);
+    for (size_t i = 0; self->o.json && i < json_array_size(rows); i++)
+        evctl_print_json(json_array_get(rows, i));
 }

@@ -344,6 +344,7 @@ static outcome fold(session *s, const fold_bound *bound) {
 /* Begins where the state in memory stands, or anew. */
 static int begin(session *s, bool until_head) {
     evb_sub_options how = s->opt.sub;
+    how.kind = "evfold";
     how.until_head = until_head;
     if (s->now.position) {
         how.from = EVB_FROM_SEQ;
@@ -473,6 +474,7 @@ static int check_last(session *s) {
     evb_sub_options how = s->opt.sub;
     evb_event event;
     char id[EVB_ID_MAX] = "";
+    how.kind = "evfold";
     how.from = EVB_FROM_SEQ;
     how.value = s->now.last_seq;
     how.until_head = true;

@@ -83,7 +83,7 @@ PY
     until sub=$(evctl clients -J) && (($(jq -s length <<<"$sub") == 2)); do :; done
     assert_equal "$(jq -sc 'sort_by(.pid)[] | [.kind, .pid, .uid, .patterns, .group]' <<<"$sub")" \
         "[\"evsub\",${STARTED[1]},$EUID,[\"t.#\",\"other\"],null]
-[\"evsub\",${STARTED[2]},$EUID,[],\"g\"]"
+[\"evsub\",${STARTED[2]},$EUID,[\"t\"],\"g\"]"
     kill "$SUB_PID"
     wait_for_exit "$SUB_PID" || true
     until (($(evctl clients -J | jq -s length) == 1)); do :; done
@@ -98,6 +98,35 @@ PY
     wait_for_text live.err reconnected
     until (($(evctl clients -J | jq -s length) == 1)); do :; done
     assert_equal "$(evctl clients -J | jq .pid)" "$SUB_PID"
+}
+
+@test "clients: who says nothing of itself; nobody for a hello whose connection is gone; evfold" {
+    start_hub
+    "$PYTHON" - <<'PY'
+import json, os, subprocess
+import msgpack, zmq
+context, url = zmq.Context.instance(), os.environ["EVBUS_URL"]
+requests, feed = context.socket(zmq.DEALER), context.socket(zmq.SUB)
+requests.connect(url + "/hub")
+requests.send(msgpack.packb(["hello", 1, "ab" * 16, "cd" * 16, {"kind": "ghost"}]))
+assert msgpack.unpackb(requests.recv()) == ["ok", 1]
+feed.connect(url + "/feed")
+feed.subscribe(b"$hub.welcome." + b"01" * 16 + b"\0")
+assert feed.poll(20_000)
+rows = [json.loads(line) for line in subprocess.check_output(["evctl", "-J", "clients"]).splitlines()]
+assert [(row["kind"], row["pid"], row["uid"]) for row in rows] == [(None, os.getpid(), os.getuid())], rows
+PY
+    : >fold.err
+    start_ready fold.out fold.err evfold t '. + 1'
+    until [[ $(evctl clients -J | jq -sc 'map(.kind)') == '["evfold"]' ]]; do :; done
+}
+
+@test "a member that stands still is no farther behind than its group" {
+    start_hub
+    start_sub member -g g --from first t
+    seq 100 | evpub u
+    until (($(evctl groups -J | jq .lag) == 0)); do :; done
+    assert_equal "$(evctl clients -J | jq -c '[.group, .lag, .in_hand, .position]')" '["g",0,0,101]'
 }
 
 @test "dead letters: list, show, retry, drop" {
@@ -131,6 +160,52 @@ PY
     run -64 evctl dead drop g x
 }
 
+@test "dead letters of all groups, thousands of them" {
+    start_hub
+    evsub -g a -n 0 t
+    evsub -g b -n 0 t
+    seq 1200 | evpub t
+    local group
+    for group in a b; do
+        printf 'take 1200 10\nquit\n' | timeout 60 "$PYTHON" "$ROOT/tests/peers/member.py" "$group" >taken
+        awk '$1 ~ /^[0-9]+$/ { print "reject " $1 " no" }' taken >rejects
+        { echo 'take 1200 10'; cat rejects; } | timeout 60 "$PYTHON" "$ROOT/tests/peers/member.py" "$group" >taken
+    done
+    assert_equal "$(evctl dead list -J | jq -sc 'group_by(.group) | map([.[0].group, length])')" '[["a",1200],["b",1200]]'
+    assert_equal "$(evctl dead list | grep -c '^GROUP')" 1
+    assert_equal "$(evctl dead list | wc -l)" 2401
+    assert_equal "$(evctl dead show b -J | jq -r .payload | sort -n | head -n 2 | tr '\n' ' ')" '1 2 '
+    run -0 evctl dead drop a
+    assert_output '1200 dead letters of group a are dropped'
+}
+
+@test "group: positions count what the group gets; a time ends a replay before what was stored then" {
+    start_hub
+    local i between
+    for i in 1 2 3; do
+        evpub t "$i"
+        seq 5 | evpub other
+    done
+    evsub -g g -n 0 t
+    run -0 evctl group g reset --to -2 -J
+    assert_output '{"group":"g","next":7,"dropped":0}'
+    run -0 evctl group g reset --to last -J
+    assert_output '{"group":"g","next":13,"dropped":0}'
+    run -0 evctl group g reset --to now -J
+    assert_output '{"group":"g","next":19,"dropped":0}'
+    between=$(evsub --from 7 -n 1 -J t | jq -r .time)
+    run -0 evctl group g replay --from first --to "$between" --dry-run
+    assert_output 'group g: 1 events of seqs 1 to 6 would be handed out once more'
+    run -0 evctl group g replay --from first --to last --dry-run
+    assert_output 'group g: 3 events of seqs 1 to 13 would be handed out once more'
+    run -0 evctl group g replay --from first --to 1d --dry-run
+    assert_output 'group g: no events lie there'
+    run -1 evctl group nobody reset --to last
+    assert_output 'evctl: there is no group nobody'
+    run -64 evctl group g replay --from nowhere
+    run -64 evctl group g reset --to 1000
+}
+
 @test "group: reset, replay with a rate, delete" {
     start_hub
     seq 10 | evpub t
@@ -140,9 +215,9 @@ PY
     run -0 timeout 20 evsub -g g -e
     assert_output $'9\n10'
     run -0 evctl group g replay --from 2 --to 4 --dry-run
-    assert_output 'group g: 3 events from seq 2 on would be handed out once more'
+    assert_output 'group g: 3 events of seqs 2 to 4 would be handed out once more'
     run -0 evctl group g replay --from 2 --to 4 --rate 20 -J
-    assert_output '{"group":"g","from":2,"events":3,"dry_run":false}'
+    assert_output '{"group":"g","from":2,"to":4,"events":3,"dry_run":false}'
     local start
     start=$(date +%s%N)
     run -0 timeout 20 evsub -g g -n 3 -J
@@ -182,9 +257,49 @@ PY
     assert_line 'evbus_events_received_total 3'
     assert_line '# TYPE evbus_events_received_total counter'
     assert_line 'evbus_group_members{group="g.one"} 0'
-    # each line is a comment or NAME{LABELS} VALUE, each name is typed before, once, and counters end in _total or _seq
-    awk '/^# TYPE/ { if (typed[$3]++) exit 1; next } /^#/ { next }
+    # each line is a comment or NAME{LABELS} VALUE, each name is typed before, once, and counters and only they end in _total
+    awk '/^# TYPE/ { if (typed[$3]++ || ($4 == "counter") != ($3 ~ /_total$/)) exit 1; next } /^#/ { next }
         { split($1, name, "{"); if (!(name[1] in typed) || $2 !~ /^[0-9.e+-]+$/ || NF != 2) exit 1 }' <<<"$output"
+}
+
+@test "metrics -J: one object for each" {
+    start_hub
+    evsub -g g -n 0 t
+    run -0 evctl metrics -J
+    assert_equal "$(jq -c 'select(.name == "evbus_group_members")' <<<"$output")" \
+        '{"name":"evbus_group_members","type":"gauge","labels":{"group":"g"},"value":0}'
+    assert_equal "$(jq -c 'select(.name == "evbus_hub_info") | [.labels.sync, .value]' <<<"$output")" '["always",1]'
+    assert_equal "$(wc -l <<<"$output")" "$(evctl metrics | grep -cv '^#')"
+    evctl metrics -J >before
+    evpub t x
+    evctl metrics -J >after
+    assert_equal "$(jq -s 'map(select(.name == "evbus_events_fed_total").value) | .[1] - .[0]' before after)" 1
+}
+
+@test "tables of any width: what can be spared is left out, and no line is too long" {
+    start_hub
+    evsub -g a.group.with.a.long.name.that.goes.on -n 0 'one.pattern.*' 'another.#' third
+    evsub -g b -n 0 third
+    printf '%s\n' 1 2 | evpub third
+    start_sub live 'a.long.pattern.that.goes.on.*' 'another.*'
+    local width command line
+    export LC_ALL=C.UTF-8
+    for width in 24 40 60 80 100 140; do
+        for command in groups clients topics 'dead list'; do
+            # shellcheck disable=SC2086 # two words
+            run -0 on_terminal "$width" evctl $command
+            for line in "${lines[@]}"; do
+                line=$(sed 's/\x1b\[[0-9;]*m//g' <<<"$line")
+                ((${#line} <= width)) || fail "$command $width: $line"
+            done
+        done
+    done
+    run -0 on_terminal 80 evctl groups
+    assert_output --partial LAG
+    assert_output --partial 'no members'
+    run -0 evctl groups
+    assert_line --index 0 --regexp '^GROUP +MEMBERS +LAG +PENDING +IN HAND +ACKED +AGAIN +DEAD +LOST +PATTERNS +STALLED$'
+    assert_line --index 1 --partial 'one.pattern.* another.# third'
 }
 
 @test "a table fits the terminal; colours only there and not under NO_COLOR" {
@@ -213,6 +328,8 @@ PY
     run -0 evctl dead list
     refute_output --partial $'\e'
     assert_output --partial '?[31mred'
+    run -0 evctl dead show g
+    refute_output --partial $'\e'
 }
 
 @test "no hub: 69; usage: 64; a closed stdout: 74" {

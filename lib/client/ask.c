@@ -1,10 +1,11 @@
 /* ask.c: a call that is waited for.
  *
- * Leaves to others: the call's way to the hub and back (bus.c), what op and results mean (the caller). */
+ * Leaves to others: the call's way to the hub and back (bus.c), what op and results mean (the caller); where a position is
+ * (locate.c): its place is that of a subscription which is dropped when it has found its start. */
 #include "client/ask.h"
 
 #include "base/error.h"
-#include "client/client_private.h"
+#include "client/subscription_private.h"
 
 typedef struct {
     bool done;
@@ -43,4 +44,22 @@ int evb_ask(evb_bus *bus, const char *op, uint32_t count, const evb_buf *args, e
     if (!w.done)
         evb_call_forget(bus, &w);
     return rc ? rc : w.code;
+}
+
+int evb_ask_place(evb_bus *bus, evb_from from, uint64_t value, const char *const *patterns, size_t count,
+                  uint64_t *seq, evb_error *err) {
+    const evb_sub_options how = {
+        .patterns = patterns, .pattern_count = count, .from = from, .value = value, .until_head = true};
+    if (from == EVB_FROM_LAST_PER_TOPIC)
+        return evb_fail(err, EVB_EINVAL, "each topic's last event is no one place");
+    evb_sub *sub = evb_sub_new(bus, &how, NULL, NULL, err);
+    int rc = sub ? 0 : err->code;
+    while (rc == 0 && sub->state == SUB_LOCATE)
+        rc = evb_bus_wait(bus, NULL, 0, -1, err) < 0 ? EVB_EIO : 0;
+    if (rc == 0 && sub->state == SUB_FAILED)
+        rc = evb_fail(err, sub->failed.code, "%s", sub->failed.text);
+    if (rc == 0)
+        *seq = (sub->done < sub->head ? sub->done : sub->head) + 1;
+    evb_sub_destroy(&sub);
+    return rc;
 }

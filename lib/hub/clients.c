@@ -175,9 +175,14 @@ static bool pack_id(msgpack_packer *p, const char *name, int64_t id) {
     return !evb_mp_pack_str(p, name, strlen(name)) && !(id < 0 ? msgpack_pack_nil(p) : msgpack_pack_int64(p, id));
 }
 
-static uint64_t rate_of(const evb_client *c) {
+/* Whether what it said last is not old. */
+static bool is_fresh(const evb_hub *self, const evb_client *c) {
+    return c->heard_ns && self->now_ns - c->heard_ns < FRESH_NS;
+}
+
+static uint64_t rate_of(const evb_hub *self, const evb_client *c) {
     int64_t time = c->heard_ns - c->before_ns;
-    if (!c->before_ns || time <= 0 || c->handed < c->handed_before)
+    if (!c->before_ns || !is_fresh(self, c) || time <= 0 || c->handed < c->handed_before)
         return 0;
     return (uint64_t)((double)(c->handed - c->handed_before) * 1e9 / (double)time);
 }
@@ -200,8 +205,11 @@ static const evb_member *find_member(const evb_group *group, const evb_client *c
 /* A client that is heard of tells how far it was behind then: what has come since says nothing of it. */
 static place place_of(const evb_hub *self, const evb_client *c) {
     uint64_t head = evb_journal_head(self->journal);
-    bool fresh = c->heard_ns && self->now_ns - c->heard_ns < FRESH_NS;
-    place at = {.position = c->position, .lag = fresh ? c->lag : c->position ? behind(head, c->position) : 0};
+
+    place at = {.position = c->position,
+                .lag = is_fresh(self, c) ? c->lag
+                       : c->position     ? behind(head, c->position)
+                                         : 0};
     const evb_group *group;
     TAILQ_FOREACH (group, &self->groups, link) {
         const evb_member *m = find_member(group, c);
@@ -241,7 +249,7 @@ static bool pack_client(const evb_hub *self, const evb_client *c, evb_action *re
                      at.group ? at.group->name_size : strlen(c->group)) &&
            pack_number(p, "position", at.position) && pack_number(p, "lag", at.lag) &&
            pack_number(p, "in_hand", at.in_hand) && pack_number(p, "losses", c->losses) &&
-           pack_number(p, "rate", rate_of(c)) && pack_number(p, "since_ns", (uint64_t)c->since_ns) &&
+           pack_number(p, "rate", rate_of(self, c)) && pack_number(p, "since_ns", (uint64_t)c->since_ns) &&
            pack_patterns(c, at.group, reply, p);
 }
 
