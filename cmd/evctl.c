@@ -61,17 +61,17 @@ static const evb_opts OPTS = {
     "its journal: what is to go, whether it is whole.",
     ROWS,
     sizeof ROWS / sizeof *ROWS,
-    "status top topics clients groups group dead trim purge export import metrics verify repair"};
+    "status topics clients groups group dead trim purge metrics top export import verify repair"};
 
 static const struct {
     const char *name;
     bool operands; /* takes some */
     evctl_command *run;
-} COMMANDS[] = {{"status", false, evctl_status},   {"topics", true, evctl_topics},  {"groups", false, evctl_groups},
-                {"clients", false, evctl_clients}, {"group", true, evctl_group},    {"dead", true, evctl_dead},
-                {"trim", true, evctl_trim},        {"purge", true, evctl_purge},    {"metrics", false, evctl_metrics},
-                {"verify", false, evctl_verify},   {"repair", false, evctl_repair}, {"top", true, evctl_top},
-                {"export", true, evctl_export},    {"import", true, evctl_import}};
+} COMMANDS[] = {{"status", false, evctl_status},   {"topics", true, evctl_topics}, {"groups", false, evctl_groups},
+                {"clients", false, evctl_clients}, {"group", true, evctl_group},   {"dead", true, evctl_dead},
+                {"trim", true, evctl_trim},        {"purge", true, evctl_purge},   {"metrics", false, evctl_metrics},
+                {"top", true, evctl_top},          {"export", true, evctl_export}, {"import", true, evctl_import},
+                {"verify", false, evctl_verify},   {"repair", false, evctl_repair}};
 
 static void say(void *context, const char *text) {
     (void)context;
