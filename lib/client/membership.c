@@ -587,3 +587,17 @@ void evb_membership_leave(evb_membership *self) {
 }
 
 bool evb_membership_left(const evb_membership *self) { return self->left; }
+
+/* ---- the API ---- */
+
+int evb_sub_ack(evb_sub *self, const evb_event *event) {
+    return self->group && evb_membership_ack(self->group, event) ? 0 : EVB_EINVAL;
+}
+
+int evb_sub_nack(evb_sub *self, const evb_event *event, int64_t delay_ns, const char *reason) {
+    return self->group && evb_membership_nack(self->group, event, delay_ns, false, reason) ? 0 : EVB_EINVAL;
+}
+
+int evb_sub_reject(evb_sub *self, const evb_event *event, const char *reason) {
+    return self->group && evb_membership_nack(self->group, event, -1, true, reason) ? 0 : EVB_EINVAL;
+}

@@ -9,29 +9,18 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/random.h>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "client/subscription_private.h"
 
-enum { LIVE_TOPICS_MAX = 4096, TOKEN_SIZE = 32, TOKEN_FIXED = 30 };
 static const int64_t SILENCE_LEAST_NS = 3 * EVB_SECOND_NS;
 static const int64_t WELCOME_NS = EVB_SECOND_NS; /* after that a welcome is asked for again */
-static const char BEAT[] = "$hub.beat";          /* with its NUL, which ends the topic on the wire */
-static const char WELCOME[] = "$hub.welcome.";
 static const char HUB_PREFIX[] = "$hub.";
-
-/* How many live events of a topic have come, for counting those that have not. */
-typedef struct {
-    uint64_t next; /* the version that should come */
-    size_t size;
-    char topic[];
-} live_mark;
 
 void evb_sub_set(evb_sub *self, sub_state state) { self->state = state; }
 
-static void say(evb_sub *self, evb_note note, uint64_t value) {
+void evb_sub_say(evb_sub *self, evb_note note, uint64_t value) {
     if (note == EVB_NOTE_LOST || note == EVB_NOTE_GAP)
         self->losses += value;
     if (self->note)
@@ -76,7 +65,7 @@ static void skip_gap(evb_sub *self) {
         return;
     }
     if (self->told_gone < self->hub_first)
-        say(self, EVB_NOTE_GAP, self->hub_first - self->fetch_next);
+        evb_sub_say(self, EVB_NOTE_GAP, self->hub_first - self->fetch_next);
     self->fetch_next = self->hub_first;
     fetch_more(self);
 }
@@ -96,7 +85,7 @@ static void skip_gone(evb_sub *self, const evb_reply *reply) {
     } else if (is_lenient(self) || !evb_mp_uint(&mp, &first) || first <= self->fetch_next) {
         evb_sub_ask_status(self, skip_gap);
     } else {
-        say(self, EVB_NOTE_GAP, first - self->fetch_next);
+        evb_sub_say(self, EVB_NOTE_GAP, first - self->fetch_next);
         self->told_gone = first;
         fetch_more(self);
     }
@@ -175,62 +164,15 @@ void evb_sub_fetch(evb_sub *self, uint64_t from, uint64_t to) {
 
 /* ---- the feed ---- */
 
-static void make_token(evb_sub *self) {
-    uint8_t random[16];
-    if (getrandom(random, sizeof random, 0) != sizeof random)
-        memcpy(random, &self, sizeof self); /* never seen; a token only has to differ from other subscribers' */
-    for (size_t i = 0; i < sizeof random; i++)
-        snprintf(self->token + 2 * i, 3, "%02x", random[i]);
-    self->asked = 0;
-}
-
-/* Asks for a welcome, under a name that this connection has not asked for yet: each is answered once. */
-static bool ask_welcome(evb_sub *self) {
-    char topic[sizeof WELCOME + sizeof self->token];
-    snprintf(self->token + TOKEN_FIXED, 3, "%02x", self->asked++ & 0xff);
-    self->asked_ns = evb_clock_monotonic_ns();
-    int n = snprintf(topic, sizeof topic, "%s%s", WELCOME, self->token);
-    return evb_channel_subscribe(self->feed, topic, (size_t)n + 1);
-}
-
-/* Subscribes to what the patterns can match: an exact topic with its NUL, else the bytes before the first wildcard. */
-static bool subscribe_patterns(evb_sub *self) {
-    char prefix[EVB_TOPIC_MAX + 1];
-    size_t count = evb_patterns_count(self->patterns), size;
-    if (evb_patterns_all(self->patterns))
-        return evb_channel_subscribe(self->feed, "", 0);
-    for (size_t i = 0; i < count; i++) {
-        bool exact;
-        const char *text = evb_patterns_get(self->patterns, i, &size);
-        size_t n = evb_pattern_prefix(text, size, &exact);
-        memcpy(prefix, text, n);
-        prefix[n] = 0;
-        if (!evb_channel_subscribe(self->feed, prefix, n + exact))
-            return false;
-    }
-    return true;
-}
-
 static void hear(evb_sub *self) {
     self->heard_ns = evb_clock_monotonic_ns();
     self->grace_ns = 0;
 }
 
-/* Opens the feed anew; the welcome comes last, when all before it is active. */
-static void open_feed(evb_sub *self) {
-    evb_error err;
-    make_token(self);
-    self->retry_ns = 0;
-    if (evb_channel_open(self->feed, &err) || (!self->group && !subscribe_patterns(self)) ||
-        !evb_channel_subscribe(self->feed, BEAT, sizeof BEAT) || !ask_welcome(self))
-        evb_sub_fail(self, EVB_EIO, "subscription: cannot open the feed");
-    evb_channel_listen(self->feed, true);
-}
-
 static void join(evb_sub *self) {
     evb_sub_set(self, SUB_JOIN);
     hear(self);
-    open_feed(self);
+    evb_sub_open_feed(self);
 }
 
 void evb_sub_start(evb_sub *self, uint64_t done) {
@@ -254,7 +196,7 @@ static void lose_feed(evb_sub *self, int64_t now) {
     evb_error err;
     bool hopeless;
     if (!self->lost && self->subscribed) {
-        say(self, EVB_NOTE_DISCONNECTED, 0);
+        evb_sub_say(self, EVB_NOTE_DISCONNECTED, 0);
         self->lost = true;
     }
     evb_channel_close(self->feed);
@@ -307,9 +249,9 @@ static void step(void *context) {
     if (feed == EVB_CHANNEL_UP)
         evb_sub_hello(self, now);
     if (feed == EVB_CHANNEL_CLOSED && now >= self->retry_ns)
-        open_feed(self);
+        evb_sub_open_feed(self);
     if (now >= welcome_due(self, feed))
-        ask_welcome(self);
+        evb_sub_ask_welcome(self);
     /* LIVE: frames that came before the loss may still be queued; next_frame sees the loss when they are read */
     if (feed == EVB_CHANNEL_DOWN && self->state == SUB_JOIN)
         lose_feed(self, now);
@@ -346,33 +288,6 @@ static bool is_hubs(const evb_record *rec) {
            !rec->count;
 }
 
-static bool is_my_welcome(const evb_sub *self, const evb_record *rec) {
-    size_t prefix = sizeof WELCOME - 1;
-    return rec->topic_size == prefix + TOKEN_SIZE && memcmp(rec->topic, WELCOME, prefix) == 0 &&
-           memcmp(rec->topic + prefix, self->token, TOKEN_FIXED) == 0;
-}
-
-/* Counts a live batch's events for its topic, and says how many are missing before it. */
-static void count_live(evb_sub *self, const evb_record *rec) {
-    live_mark *m = evb_table_get(self->live, rec->topic, rec->topic_size);
-    if (m && rec->version > m->next)
-        say(self, EVB_NOTE_LOST, rec->version - m->next);
-    if (!m) {
-        if (evb_table_count(self->live) >= LIVE_TOPICS_MAX)
-            evb_table_clear(self->live, free);
-        m = malloc(sizeof *m + rec->topic_size);
-        if (!m)
-            return;
-        m->size = rec->topic_size;
-        memcpy(m->topic, rec->topic, rec->topic_size);
-        if (!evb_table_put(self->live, m->topic, m->size, m)) {
-            free(m);
-            return;
-        }
-    }
-    m->next = rec->version + rec->count;
-}
-
 /* Ends the subscription if the record lies behind what is wanted. */
 static bool is_beyond(evb_sub *self, const evb_record *rec) {
     bool to_time = self->options.has_to && !self->options.to;
@@ -393,9 +308,9 @@ static void begin_batch(evb_sub *self, const evb_record *rec) {
 static void arrive(evb_sub *self) {
     evb_sub_set(self, SUB_LIVE);
     if (self->lost)
-        say(self, EVB_NOTE_RECONNECTED, self->head);
+        evb_sub_say(self, EVB_NOTE_RECONNECTED, self->head);
     if (!self->caught_up)
-        say(self, EVB_NOTE_CAUGHT_UP, self->head);
+        evb_sub_say(self, EVB_NOTE_CAUGHT_UP, self->head);
     self->lost = false;
     self->caught_up = true;
 }
@@ -417,7 +332,7 @@ static void welcome(evb_sub *self, uint64_t head) {
         self->caught_up = true; /* there is no replay */
     }
     if (!self->subscribed)
-        say(self, EVB_NOTE_SUBSCRIBED, head);
+        evb_sub_say(self, EVB_NOTE_SUBSCRIBED, head);
     self->subscribed = true;
     self->doubt = false;
     self->repaired_from = 0;
@@ -433,9 +348,9 @@ static void welcome(evb_sub *self, uint64_t head) {
 void evb_sub_joined(evb_sub *self, bool first, uint64_t head) {
     self->subscribed = true;
     if (first)
-        say(self, EVB_NOTE_SUBSCRIBED, head);
+        evb_sub_say(self, EVB_NOTE_SUBSCRIBED, head);
     else if (self->lost)
-        say(self, EVB_NOTE_RECONNECTED, head);
+        evb_sub_say(self, EVB_NOTE_RECONNECTED, head);
     self->lost = false;
 }
 
@@ -454,7 +369,7 @@ static void take_frame(evb_sub *self, const evb_record *rec) {
     uint64_t end = rec->seq + rec->count; /* of a beat: its seq, which is the head's + 1 */
     if (rec->flags & EVB_FLAG_LIVE) {
         if (evb_sub_wants(self, rec->topic, rec->topic_size)) {
-            count_live(self, rec);
+            evb_sub_count_live(self, rec);
             begin_batch(self, rec);
         }
         return;
@@ -492,7 +407,7 @@ static bool next_frame(evb_sub *self) {
     }
     evb_message_free(&extra);
     bool readable = !evb_frame_parse(self->frame.data, self->frame.size, &rec);
-    if (self->state == SUB_JOIN && !(readable && rec.seq && is_my_welcome(self, &rec)))
+    if (self->state == SUB_JOIN && !(readable && rec.seq && evb_sub_is_my_welcome(self, &rec)))
         return true; /* and the wait for the welcome goes on: a feed that never gives one is no progress */
     hear(self);
     if (self->state == SUB_JOIN)
@@ -513,7 +428,7 @@ static void end_repair(evb_sub *self) {
     hear(self);
     if (self->repaired_from) {
         evb_sub_set(self, SUB_LIVE);
-        say(self, EVB_NOTE_REPAIRED, self->done + 1 - self->repaired_from);
+        evb_sub_say(self, EVB_NOTE_REPAIRED, self->done + 1 - self->repaired_from);
     } else {
         arrive(self);
     }
@@ -610,7 +525,7 @@ static void leave_batch(evb_sub *self) {
     if (self->batch.record)
         damaged(self, "an event of it is malformed");
     else if (self->batch.flags & EVB_FLAG_LIVE)
-        say(self, EVB_NOTE_LOST, self->batch.count - self->index);
+        evb_sub_say(self, EVB_NOTE_LOST, self->batch.count - self->index);
     else
         self->doubt = true;
 }
@@ -691,18 +606,6 @@ int evb_sub_next(evb_sub *self, evb_event *event, evb_error *err) {
 uint64_t evb_sub_position(const evb_sub *self) { return self->done + 1; }
 
 /* ---- in a group ---- */
-
-int evb_sub_ack(evb_sub *self, const evb_event *event) {
-    return self->group && evb_membership_ack(self->group, event) ? 0 : EVB_EINVAL;
-}
-
-int evb_sub_nack(evb_sub *self, const evb_event *event, int64_t delay_ns, const char *reason) {
-    return self->group && evb_membership_nack(self->group, event, delay_ns, false, reason) ? 0 : EVB_EINVAL;
-}
-
-int evb_sub_reject(evb_sub *self, const evb_event *event, const char *reason) {
-    return self->group && evb_membership_nack(self->group, event, -1, true, reason) ? 0 : EVB_EINVAL;
-}
 
 int evb_sub_leave(evb_sub *self, evb_error *err) {
     if (!self->group)

@@ -108,6 +108,16 @@ void evb_sub_fail(evb_sub *self, int code, const char *text);
 /* The hub tells of its head. False, and the subscription has failed: it has another journal now. */
 bool evb_sub_told(evb_sub *self, uint64_t head);
 
+/* Tells the subscription's owner. */
+void evb_sub_say(evb_sub *self, evb_note note, uint64_t value);
+
+/* feed.c: opens the feed anew and asks for a welcome, under a new token; asks for another on this connection; whether
+ * this frame is one of them; counts a live batch for its topic, and says what is missing before it. */
+void evb_sub_open_feed(evb_sub *self);
+bool evb_sub_ask_welcome(evb_sub *self);
+bool evb_sub_is_my_welcome(const evb_sub *self, const evb_record *rec);
+void evb_sub_count_live(evb_sub *self, const evb_record *rec);
+
 /* We are a member of the group: for the first time, or again. */
 void evb_sub_joined(evb_sub *self, bool first, uint64_t head);
 
