@@ -44,9 +44,11 @@ json_t *evctl_ask(evctl *self, const char *op, json_t *args, evb_error *err);
 /* The bus, opened at the first use. NULL and *err. */
 evb_bus *evctl_bus(evctl *self, evb_error *err);
 
-/* The seq that a position stands for: where a reader of everything, or of what the group gets, would begin. *from says
- * what was written. EVB_EINVAL naming `option`; EVB_EGONE: there is no such group. */
-int evctl_seq_of(evctl *self, const char *option, const char *text, const char *group, evb_from *from, uint64_t *seq,
+/* The seq that a position stands for: where a reader of everything, or of what the group gets, would begin; or, for an
+ * end, the last one that belongs to it, a time's as evsub --to has it; 0: none. EVB_EINVAL naming `option`; EVB_EGONE:
+ * there is no such group. */
+typedef enum { EVCTL_BEGIN, EVCTL_END } evctl_side;
+int evctl_seq_of(evctl *self, const char *option, const char *text, const char *group, evctl_side side, uint64_t *seq,
                  evb_error *err);
 
 /* A member of an object as a number, a text; 0, "" where it is nothing of the kind. */

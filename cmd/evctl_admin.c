@@ -29,10 +29,9 @@ static json_int_t first_number(const json_t *results) { return json_integer_valu
 static int group_reset(evctl *self, const char *name, evb_error *err) {
     char line[200];
     uint64_t seq;
-    evb_from form;
     if (!self->o.to)
         return evb_fail(err, EVB_EINVAL, "group %s reset: --to POSITION is wanted", name);
-    int rc = evctl_seq_of(self, "--to", self->o.to, name, &form, &seq, err);
+    int rc = evctl_seq_of(self, "--to", self->o.to, name, EVCTL_BEGIN, &seq, err);
     json_t *results = rc ? NULL : evctl_ask(self, "group.reset", json_pack("[sI]", name, (json_int_t)seq), err);
     if (!results)
         return err->code;
@@ -55,23 +54,14 @@ static int group_delete(evctl *self, const char *name, evb_error *err) {
     return 0;
 }
 
-/* The stretch to be replayed: a seq ends it inclusive, a time before what was stored then. *to 0: nothing is in it. */
-static int read_stretch(evctl *self, const char *group, uint64_t *from, uint64_t *to, evb_error *err) {
-    evb_from form;
-    int rc = evctl_seq_of(self, "--from", self->o.from, group, &form, from, err);
-    rc = rc ? rc : evctl_seq_of(self, "--to", self->o.to ? self->o.to : "now", group, &form, to, err);
-    if (rc == 0 && (form == EVB_FROM_TIME || form == EVB_FROM_NOW))
-        --*to;
-    return rc;
-}
-
 static int group_replay(evctl *self, const char *name, evb_error *err) {
     char line[256], count[32] = "uncounted";
     uint64_t from, to;
     bool dry = self->o.dry_run;
     if (!self->o.from)
         return evb_fail(err, EVB_EINVAL, "group %s replay: --from POSITION is wanted", name);
-    int rc = read_stretch(self, name, &from, &to, err);
+    int rc = evctl_seq_of(self, "--from", self->o.from, name, EVCTL_BEGIN, &from, err);
+    rc = rc ? rc : evctl_seq_of(self, "--to", self->o.to ? self->o.to : "now", name, EVCTL_END, &to, err);
     if (rc)
         return rc;
     bool none = from > to; /* 0 is the head for the hub */
@@ -305,10 +295,9 @@ int evctl_dead(evctl *self, evb_error *err) {
 int evctl_trim(evctl *self, evb_error *err) {
     char line[100];
     uint64_t seq;
-    evb_from form;
     if (!self->o.before || self->argc)
         return evb_fail(err, EVB_EINVAL, "trim: --before POSITION is wanted, and nothing else");
-    int rc = evctl_seq_of(self, "--before", self->o.before, NULL, &form, &seq, err);
+    int rc = evctl_seq_of(self, "--before", self->o.before, NULL, EVCTL_BEGIN, &seq, err);
     json_t *results = rc ? NULL : evctl_ask(self, "trim", json_pack("[I]", (json_int_t)seq), err);
     if (!results)
         return err->code;

@@ -179,21 +179,27 @@ static int place_for(evctl *self, const json_t *patterns, evb_from from, uint64_
     return rc;
 }
 
-int evctl_seq_of(evctl *self, const char *option, const char *text, const char *group, evb_from *from, uint64_t *seq,
+int evctl_seq_of(evctl *self, const char *option, const char *text, const char *group, evctl_side side, uint64_t *seq,
                  evb_error *err) {
+    evb_from from;
     evb_error why;
     uint64_t value;
-    int rc = evb_position_parse(text, evb_clock_wall_ns(), from, &value, &why);
+    int rc = evb_position_parse(text, evb_clock_wall_ns(), &from, &value, &why);
     if (rc)
         return evb_fail(err, rc, "%s: %.400s", option, why.text);
-    if (*from == EVB_FROM_SEQ) {
+    if (from == EVB_FROM_SEQ) {
         *seq = value ? value : 1;
         return 0;
     }
     json_t *row = group ? find_group(self, group, err) : NULL;
     if (group && !row)
         return err->code;
-    rc = place_for(self, json_object_get(row, "patterns"), *from, value, seq, err);
+    bool behind = side == EVCTL_END && (from == EVB_FROM_TIME || from == EVB_FROM_NOW);
+    if (behind && from == EVB_FROM_TIME)
+        value++; /* ns */
+    rc = place_for(self, json_object_get(row, "patterns"), from, value, seq, err);
+    if (rc == 0 && behind)
+        --*seq;
     json_decref(row);
     return rc;
 }

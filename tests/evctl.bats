@@ -179,7 +179,7 @@ PY
     assert_output '1200 dead letters of group a are dropped'
 }
 
-@test "group: positions count what the group gets; a time ends a replay before what was stored then" {
+@test "group: positions count what the group gets; a time ends a replay behind what was stored then" {
     start_hub
     local i between
     for i in 1 2 3; do
@@ -195,7 +195,7 @@ PY
     assert_output '{"group":"g","next":19,"dropped":0}'
     between=$(evsub --from 7 -n 1 -J t | jq -r .time)
     run -0 evctl group g replay --from first --to "$between" --dry-run
-    assert_output 'group g: 1 events of seqs 1 to 6 would be handed out once more'
+    assert_output 'group g: 2 events of seqs 1 to 7 would be handed out once more'
     run -0 evctl group g replay --from first --to last --dry-run
     assert_output 'group g: 3 events of seqs 1 to 13 would be handed out once more'
     run -0 evctl group g replay --from first --to 1d --dry-run
