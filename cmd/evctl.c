@@ -68,11 +68,11 @@ static const struct {
     const char *name;
     bool operands; /* takes some */
     evctl_command *run;
-} COMMANDS[] = {{"status", false, evctl_status},   {"topics", true, evctl_topics},  {"groups", false, evctl_groups},
-                {"clients", false, evctl_clients}, {"group", true, evctl_group},    {"dead", true, evctl_dead},
-                {"trim", true, evctl_trim},        {"purge", true, evctl_purge},    {"metrics", false, evctl_metrics},
-                {"verify", false, evctl_verify},   {"repair", false, evctl_repair}, {"top", true, evctl_top},
-                {"export", true, evctl_export},    {"import", true, evctl_import}};
+} COMMANDS[] = {{"status", false, evctl_status},   {"topics", true, evctl_topics}, {"groups", false, evctl_groups},
+                {"clients", false, evctl_clients}, {"group", true, evctl_group},   {"dead", true, evctl_dead},
+                {"trim", true, evctl_trim},        {"purge", true, evctl_purge},   {"metrics", false, evctl_metrics},
+                {"top", true, evctl_top},          {"export", true, evctl_export}, {"import", true, evctl_import},
+                {"verify", false, evctl_verify},   {"repair", false, evctl_repair}};
 
 static void say(void *context, const char *text) {
     (void)context;

@@ -32,8 +32,8 @@ typedef int evctl_command(evctl *self, evb_error *err);
 
 evctl_command evctl_status, evctl_topics, evctl_groups, evctl_clients, evctl_metrics;
 evctl_command evctl_group, evctl_dead, evctl_trim, evctl_purge;
-evctl_command evctl_verify, evctl_repair, evctl_export, evctl_import;
-evctl_command evctl_top;
+evctl_command evctl_verify, evctl_repair;
+evctl_command evctl_export, evctl_import, evctl_top;
 
 /* ---- the hub ---- */
 
@@ -41,7 +41,8 @@ evctl_command evctl_top;
  * json_decref; NULL and *err. */
 json_t *evctl_ask(evctl *self, const char *op, json_t *args, evb_error *err);
 
-/* The bus, opened at the first use. NULL and *err. */
+/* The hub's address, found at the first use, and the bus, opened then. NULL and *err. */
+const char *evctl_url(evctl *self, evb_error *err);
 evb_bus *evctl_bus(evctl *self, evb_error *err);
 
 /* The seq that a position stands for: where a reader of everything, or of what the group gets, would begin; or, for an

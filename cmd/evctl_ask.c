@@ -16,13 +16,16 @@
 #include "evctl.h"
 #include "event/position.h"
 
-evb_bus *evctl_bus(evctl *self, evb_error *err) {
+const char *evctl_url(evctl *self, evb_error *err) {
     const evb_environment env = {getenv("EVBUS_URL"), getenv("XDG_RUNTIME_DIR"), getenv("XDG_STATE_HOME"),
                                  getenv("HOME"), geteuid()};
-    if (self->bus)
-        return self->bus;
-    self->url = self->o.url ? strdup(self->o.url) : evb_paths_url(&env, err);
-    if (self->url)
+    if (!self->url)
+        self->url = self->o.url ? strdup(self->o.url) : evb_paths_url(&env, err);
+    return self->url;
+}
+
+evb_bus *evctl_bus(evctl *self, evb_error *err) {
+    if (!self->bus && evctl_url(self, err))
         self->bus = evb_bus_new(self->url, self->o.timeout_ns ? self->o.timeout_ns : -1, err);
     return self->bus;
 }

@@ -19,6 +19,8 @@
 #include "base/error.h"
 #include "evctl.h"
 
+#include <term.h> /* last: it makes macros of words like columns */
+
 /* A program under way. */
 typedef struct {
     top_state state;
@@ -48,7 +50,9 @@ static int open_terminal(top *t, evb_error *err) {
     if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
         return evb_fail(err, EVB_EINVAL, "top: wants a terminal; for scripts there are -J and metrics");
     t->state.utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
-    t->screen = newterm(NULL, stdout, stdin);
+    int found; /* newterm loses memory when it finds nothing */
+    if (setupterm(NULL, STDOUT_FILENO, &found) == OK && del_curterm(cur_term) == OK)
+        t->screen = newterm(NULL, stdout, stdin);
     if (!t->screen)
         return evb_fail(err, EVB_EINVAL, "top: TERM=%.60s: nothing is known of such a terminal",
                         getenv("TERM") ? getenv("TERM") : "");

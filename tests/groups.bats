@@ -293,13 +293,13 @@ drain() { # GROUP ARG…
     evsub -g g -n 0 --max-pending 200000 --ack-wait 1h t
     seq 100000 | evpub t
     start_member g
-    tell "take 100000 10" >taken
-    until (($(of_group g pending) == 100000)); do tell "take 100000" >>taken; done
+    tell "hold 100000"
+    assert_equal "$(of_group g pending)" 100000
     kill_hub
     start_hub
     assert_equal "$(of_group g pending)" 100000
-    run -0 --separate-stderr timeout 20 evsub -g g -e
-    cmp <(seq 100000) <(sort -n <<<"$output")
+    timeout 20 evsub -g g -e >rest
+    cmp <(seq 100000) <(sort -n rest)
 }
 
 @test "a member that hangs: its events go to the others, and what it says later is heard" {
@@ -442,9 +442,9 @@ drain() { # GROUP ARG…
     seq -f '%0100.0f' 20000 | evpub t
     wait_for_text hub.err . 5 || true
     until (($(ask status | jq '.[0].first') > 1)); do :; done
-    run -0 --separate-stderr timeout 20 evsub -g g -e
-    assert_equal "$(tail -n 1 <<<"$output" | sed 's/^0*//')" 20000
-    [[ $stderr == *"passed over"* || $(grep -c 'passes over' hub.err) -gt 0 ]]
+    timeout 20 evsub -g g -e >rest
+    assert_equal "$(tail -n 1 rest | sed 's/^0*//')" 20000
+    assert grep -q 'passes over' hub.err
     (($(of_group g lost) > 0))
 }
 

@@ -14,7 +14,7 @@
 #include "base/table.h"
 #include "client/client_private.h"
 
-static const int64_t TOPICS_BUDGET_NS = 20 * EVB_MILLISECOND_NS; /* of waiting for pages, in each tick */
+static const int64_t TOPICS_BUDGET_NS = 40 * EVB_MILLISECOND_NS; /* of waiting for pages, in each tick */
 
 /* A kind of call: what is under way of it, and when it was last answered. */
 typedef struct {

@@ -1,6 +1,7 @@
 """A member of a group, from evbus-protocol(7) alone: member.py GROUP PATTERN... Does what stdin's lines say.
 
   take N [WAIT]   prints up to N events, a line each: KEY DELIVERIES TOPIC PAYLOAD; waits up to WAIT s for the first
+  hold N          takes N events and prints nothing
   ack KEY...      acknowledges them
   nack KEY SEC REASON, reject KEY REASON
   crash           drops its connections without a word
@@ -61,6 +62,11 @@ class Member:
             assert len(fields[9]) == events
             records = records[size:]
 
+    def hold(self, count):
+        while count > 0:
+            rows, _ = self.ask(count)
+            count -= sum(events for _, events, *_ in rows)
+
     def ask(self, count):
         while True:
             (more, *_, rows), records = self.call("group", self.token, [], [], int(count), 1 << 20, None)
@@ -74,6 +80,8 @@ class Member:
         word, *args = line.split()
         if word == "take":
             self.take(args[0], args[1] if len(args) > 1 else 0)
+        elif word == "hold":
+            self.hold(int(args[0]))
         elif word == "ack":
             self.tell([int(key) for key in args], [])
         elif word == "nack":

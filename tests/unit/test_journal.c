@@ -28,6 +28,7 @@ typedef struct {
     int why;
     size_t short_write; /* 0, or how many bytes the failing write gets done */
     uint64_t free_bytes;
+    uint64_t bytes_read;
 } bad_disk;
 
 static bool due(bad_disk *d, int kind) { return d->left[kind] >= 0 && d->left[kind]-- == 0; }
@@ -43,6 +44,7 @@ static int bad_open(evb_io *io, const char *name, bool create) {
 static int bad_close(evb_io *io, int fd) { return ((bad_disk *)io)->real->close(((bad_disk *)io)->real, fd); }
 static ssize_t bad_pread(evb_io *io, int fd, void *data, size_t size, off_t offset) {
     size_t some = size > 4096 ? 4096 : size; /* short reads, always */
+    ((bad_disk *)io)->bytes_read += some;
     return ((bad_disk *)io)->real->pread(((bad_disk *)io)->real, fd, data, some, offset);
 }
 static ssize_t bad_pwrite(evb_io *io, int fd, const void *data, size_t size, off_t offset) {
@@ -510,6 +512,22 @@ static void a_few_topics_are_read_by_themselves(void **state) {
     evb_journal_destroy(&j);
 }
 
+/* A topic that is most of the journal, in large batches: asked for by its name and in small pieces, it is not walked
+ * through from behind for each. */
+static void a_dense_topic_is_read_once(void **state) {
+    evb_error err = {0};
+    bad_disk *disk;
+    uint64_t sum;
+    evb_journal_options options = {.segment_bytes = 4 << 20, .reserve_percent = 5};
+    evb_journal *j = open_with(*state, options, &disk, &err);
+    for (uint64_t i = 1; i <= 300; i++)
+        must_append(j, "s", i, 30, 2000);
+    uint64_t before = disk->bytes_read;
+    assert_int_equal(read_from(j, (const char *const[]){"s"}, 1, 1, &sum), 9000);
+    assert_true(disk->bytes_read - before < 4 * evb_journal_bytes(j));
+    evb_journal_destroy(&j);
+}
+
 static void retention_drops_whole_segments(void **state) {
     evb_error err = {0};
     evb_journal_options keep = {.segment_bytes = 4000, .retain_bytes = 20000, .reserve_percent = 5};
@@ -838,6 +856,7 @@ int main(void) {
         T(a_failed_sync_is_final),
         T(segments_roll_and_are_found_again),
         T(a_few_topics_are_read_by_themselves),
+        T(a_dense_topic_is_read_once),
         T(retention_drops_whole_segments),
         T(trim_takes_what_is_before),
         T(purge_takes_a_pattern_and_versions_go_on),
