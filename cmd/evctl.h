@@ -45,12 +45,16 @@ json_t *evctl_ask(evctl *self, const char *op, json_t *args, evb_error *err);
 const char *evctl_url(evctl *self, evb_error *err);
 evb_bus *evctl_bus(evctl *self, evb_error *err);
 
-/* The seq that a position stands for: where a reader of everything, or of what the group gets, would begin; or, for an
- * end, the last one that belongs to it, a time's as evsub --to has it; 0: none. EVB_EINVAL naming `option`; EVB_EGONE:
- * there is no such group. */
-typedef enum { EVCTL_BEGIN, EVCTL_END } evctl_side;
-int evctl_seq_of(evctl *self, const char *option, const char *text, const char *group, evctl_side side, uint64_t *seq,
-                 evb_error *err);
+/* The seq that a position stands for: where a reader of everything, or of what the group gets, would begin. EVB_EINVAL
+ * naming `option`; EVB_EGONE: there is no such group. */
+int evctl_seq_of(evctl *self, const char *option, const char *text, const char *group, uint64_t *seq, evb_error *err);
+
+/* The last seq of what ends at a position, as of evsub --to: that of a time is the last stored then or before. 0: there
+ * is none. Errors as evctl_seq_of. */
+int evctl_end_of(evctl *self, const char *option, const char *text, const char *group, uint64_t *seq, evb_error *err);
+
+/* 0, or EVB_EDATA naming `what`: text that is not UTF-8 cannot be sent. */
+int evctl_check_text(const char *what, const char *text, evb_error *err);
 
 /* A member of an object as a number, a text; 0, "" where it is nothing of the kind. */
 uint64_t evctl_number(const json_t *row, const char *key);
@@ -86,6 +90,9 @@ typedef struct {
 /* Prints rows (an array of objects) as a table, whose widths are those of the first rows, or with -J as one object a
  * line. More rows may follow in further calls. */
 void evctl_print(const evctl *self, evctl_table *table, const json_t *rows);
+
+/* Prints `label` and what it stands for; on a terminal, what is too long goes on in the next line behind a comma. */
+void evctl_print_fact(const char *label, const char *text);
 
 /* Prints one object as a line of JSON. */
 void evctl_print_json(const json_t *object);

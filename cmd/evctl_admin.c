@@ -31,7 +31,7 @@ static int group_reset(evctl *self, const char *name, evb_error *err) {
     uint64_t seq;
     if (!self->o.to)
         return evb_fail(err, EVB_EINVAL, "group %s reset: --to POSITION is wanted", name);
-    int rc = evctl_seq_of(self, "--to", self->o.to, name, EVCTL_BEGIN, &seq, err);
+    int rc = evctl_seq_of(self, "--to", self->o.to, name, &seq, err);
     json_t *results = rc ? NULL : evctl_ask(self, "group.reset", json_pack("[sI]", name, (json_int_t)seq), err);
     if (!results)
         return err->code;
@@ -54,14 +54,19 @@ static int group_delete(evctl *self, const char *name, evb_error *err) {
     return 0;
 }
 
+/* The stretch to be replayed. *to 0: nothing is in it. */
+static int read_stretch(evctl *self, const char *group, uint64_t *from, uint64_t *to, evb_error *err) {
+    int rc = evctl_seq_of(self, "--from", self->o.from, group, from, err);
+    return rc ? rc : evctl_end_of(self, "--to", self->o.to ? self->o.to : "now", group, to, err);
+}
+
 static int group_replay(evctl *self, const char *name, evb_error *err) {
     char line[256], count[32] = "uncounted";
     uint64_t from, to;
     bool dry = self->o.dry_run;
     if (!self->o.from)
         return evb_fail(err, EVB_EINVAL, "group %s replay: --from POSITION is wanted", name);
-    int rc = evctl_seq_of(self, "--from", self->o.from, name, EVCTL_BEGIN, &from, err);
-    rc = rc ? rc : evctl_seq_of(self, "--to", self->o.to ? self->o.to : "now", name, EVCTL_END, &to, err);
+    int rc = read_stretch(self, name, &from, &to, err);
     if (rc)
         return rc;
     bool none = from > to; /* 0 is the head for the hub */
@@ -89,6 +94,8 @@ int evctl_group(evctl *self, evb_error *err) {
         const char *name;
         int (*run)(evctl *self, const char *group, evb_error *err);
     } DEEDS[] = {{"reset", group_reset}, {"delete", group_delete}, {"replay", group_replay}};
+    if (self->argc && evctl_check_text("group", self->argv[0], err))
+        return err->code;
     for (size_t i = 0; self->argc == 2 && i < COUNT(DEEDS); i++)
         if (strcmp(self->argv[1], DEEDS[i].name) == 0)
             return DEEDS[i].run(self, self->argv[0], err);
@@ -191,7 +198,7 @@ static int show_letter(evctl *self, const char *group, uint64_t seq, evb_error *
     char topic[300];
     const char *pattern = topic;
     evb_event event;
-    int rc = EVB_NOTHING;
+    int rc;
     snprintf(topic, sizeof topic, "$dead.%s", group);
     const evb_sub_options how = {.patterns = &pattern,
                                  .pattern_count = 1,
@@ -205,9 +212,11 @@ static int show_letter(evctl *self, const char *group, uint64_t seq, evb_error *
     evb_sub *sub = evctl_bus(self, err) ? evb_sub_new(self->bus, &how, NULL, NULL, err) : NULL;
     if (!sub)
         return err->code;
-    while ((rc = evb_sub_next(sub, &event, err)) == EVB_NOTHING)
-        if (evb_bus_wait(self->bus, NULL, 0, -1, err) < 0)
+    do {
+        rc = evb_sub_next(sub, &event, err);
+        if (rc == EVB_NOTHING && evb_bus_wait(self->bus, NULL, 0, -1, err) < 0)
             rc = EVB_EIO;
+    } while (rc == EVB_NOTHING);
     if (rc == EVB_EVENT)
         rc = print_letter(self, &event) ? 0 : evb_fail(err, EVB_EIO, "stdout: cannot write");
     else if (rc == EVB_END)
@@ -258,7 +267,7 @@ static int settle(evctl *self, const char *op, const char *done, int argc, char 
     char line[200];
     json_t *seqs = NULL;
     if (!argc)
-        return evb_fail(err, EVB_EINVAL, "%s: a group is wanted, and seqs of its letters (none: all)", op);
+        return evb_fail(err, EVB_EINVAL, "dead: a group is wanted, and seqs of its letters (none: all)");
     int rc = argc > 1 ? read_seqs(argc - 1, argv + 1, &seqs, err) : 0;
     if (rc)
         return rc;
@@ -284,6 +293,8 @@ int evctl_dead(evctl *self, evb_error *err) {
         const char *name;
         int (*run)(evctl *self, int argc, char **argv, evb_error *err);
     } DEEDS[] = {{"list", dead_list}, {"show", dead_show}, {"retry", dead_retry}, {"drop", dead_drop}};
+    if (self->argc > 1 && evctl_check_text("group", self->argv[1], err))
+        return err->code;
     for (size_t i = 0; self->argc && i < COUNT(DEEDS); i++)
         if (strcmp(self->argv[0], DEEDS[i].name) == 0)
             return DEEDS[i].run(self, self->argc - 1, self->argv + 1, err);
@@ -297,7 +308,7 @@ int evctl_trim(evctl *self, evb_error *err) {
     uint64_t seq;
     if (!self->o.before || self->argc)
         return evb_fail(err, EVB_EINVAL, "trim: --before POSITION is wanted, and nothing else");
-    int rc = evctl_seq_of(self, "--before", self->o.before, NULL, EVCTL_BEGIN, &seq, err);
+    int rc = evctl_seq_of(self, "--before", self->o.before, NULL, &seq, err);
     json_t *results = rc ? NULL : evctl_ask(self, "trim", json_pack("[I]", (json_int_t)seq), err);
     if (!results)
         return err->code;

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/paths.h"
+#include "base/utf8.h"
 #include "client/ask.h"
 #include "evctl.h"
 #include "event/position.h"
@@ -117,6 +118,13 @@ static json_t *read_value(evb_mp *mp, int depth) {
     return evb_mp_skip(mp) ? json_null() : NULL;
 }
 
+/* A hub that is older than this program says so in these words: evbus-protocol(7). */
+static int explain(const char *op, int rc, evb_error *err) {
+    if (rc != EVB_EINVAL || strcmp(err->text, "a request this hub does not know") != 0)
+        return rc;
+    return evb_fail(err, EVB_ENOHUB, "the hub does not know the request '%s': it is older than this evctl", op);
+}
+
 json_t *evctl_ask(evctl *self, const char *op, json_t *args, evb_error *err) {
     evb_buf packed = {0}, results = {0};
     msgpack_packer p;
@@ -126,7 +134,7 @@ json_t *evctl_ask(evctl *self, const char *op, json_t *args, evb_error *err) {
     evb_mp_packer(&p, &packed);
     for (uint32_t i = 0; rc == 0 && i < count; i++)
         rc = pack(&p, json_array_get(args, i)) ? evb_fail(err, EVB_ENOMEM, "out of memory") : 0;
-    rc = rc ? rc : evb_ask(self->bus, op, count, &packed, &results, NULL, err);
+    rc = rc ? rc : explain(op, evb_ask(self->bus, op, count, &packed, &results, NULL, err), err);
     evb_mp mp = {results.data, results.data + results.size};
     if (rc == 0)
         out = json_array();
@@ -152,6 +160,16 @@ uint64_t evctl_number(const json_t *row, const char *key) {
 const char *evctl_text(const json_t *row, const char *key) {
     const char *text = json_string_value(json_object_get(row, key));
     return text ? text : "";
+}
+
+int evctl_check_text(const char *what, const char *text, evb_error *err) {
+    const uint8_t *p = (const uint8_t *)text;
+    for (size_t left = strlen(text), n; left; p += n, left -= n) {
+        n = evb_utf8_length(p, left);
+        if (!n)
+            return evb_fail(err, EVB_EDATA, "%s: it is not UTF-8", what);
+    }
+    return 0;
 }
 
 /* ---- positions ---- */
@@ -182,27 +200,38 @@ static int place_for(evctl *self, const json_t *patterns, evb_from from, uint64_
     return rc;
 }
 
-int evctl_seq_of(evctl *self, const char *option, const char *text, const char *group, evctl_side side, uint64_t *seq,
-                 evb_error *err) {
-    evb_from from;
+/* The same, of what the user wrote; a time is put off by `later` ns. */
+static int place_of(evctl *self, const char *option, const char *text, const char *group, uint64_t later,
+                    evb_from *from, uint64_t *seq, evb_error *err) {
     evb_error why;
     uint64_t value;
-    int rc = evb_position_parse(text, evb_clock_wall_ns(), &from, &value, &why);
+    int rc = evb_position_parse(text, evb_clock_wall_ns(), from, &value, &why);
     if (rc)
         return evb_fail(err, rc, "%s: %.400s", option, why.text);
-    if (from == EVB_FROM_SEQ) {
+    if (*from == EVB_FROM_SEQ) {
         *seq = value ? value : 1;
         return 0;
     }
     json_t *row = group ? find_group(self, group, err) : NULL;
     if (group && !row)
         return err->code;
-    bool behind = side == EVCTL_END && (from == EVB_FROM_TIME || from == EVB_FROM_NOW);
-    if (behind && from == EVB_FROM_TIME)
-        value++; /* ns */
-    rc = place_for(self, json_object_get(row, "patterns"), from, value, seq, err);
-    if (rc == 0 && behind)
-        --*seq;
+    value += *from == EVB_FROM_TIME ? later : 0;
+    rc = place_for(self, json_object_get(row, "patterns"), *from, value, seq, err);
     json_decref(row);
+    return rc;
+}
+
+int evctl_seq_of(evctl *self, const char *option, const char *text, const char *group, uint64_t *seq,
+                 evb_error *err) {
+    evb_from from;
+    return place_of(self, option, text, group, 0, &from, seq, err);
+}
+
+int evctl_end_of(evctl *self, const char *option, const char *text, const char *group, uint64_t *seq,
+                 evb_error *err) {
+    evb_from from;
+    int rc = place_of(self, option, text, group, 1, &from, seq, err);
+    if (rc == 0 && (from == EVB_FROM_TIME || from == EVB_FROM_NOW))
+        --*seq;
     return rc;
 }

@@ -73,7 +73,7 @@ static void figure_size(uint64_t value, char *out) {
     for (; v >= 1024 && units[i + 1]; i++)
         v /= 1024;
     if (i == 0)
-        snprintf(out, EVCTL_FIGURE, "%" PRIu64, value);
+        snprintf(out, EVCTL_FIGURE, "%" PRIu64 "B", value);
     else
         snprintf(out, EVCTL_FIGURE, v < 10 ? "%.1f%c" : "%.0f%c", v, units[i]);
 }
@@ -304,4 +304,25 @@ void evctl_print(const evctl *self, evctl_table *table, const json_t *rows) {
         print_table(table, rows);
     for (size_t i = 0; self->o.json && i < json_array_size(rows); i++)
         evctl_print_json(json_array_get(rows, i));
+}
+
+/* ---- facts ---- */
+
+void evctl_print_fact(const char *label, const char *text) {
+    enum { INDENT = 13 };
+    size_t width = evctl_width(), used = INDENT;
+    printf("%-*s", INDENT, label);
+    for (bool first = true; *text; first = false) {
+        const char *comma = strstr(text, ", ");
+        size_t bytes = comma ? (size_t)(comma - text) + 1 : strlen(text);
+        char part[CELL_MAX];
+        snprintf(part, sizeof part, "%.*s", (int)bytes, text);
+        evctl_tame(part, strlen(part));
+        size_t columns = evctl_columns(part);
+        bool wraps = !first && width && used + 1 + columns > width;
+        printf("%s%*s%s", wraps ? "\n" : "", wraps ? INDENT : !first, "", part);
+        used = (wraps ? (size_t)INDENT : used + !first) + columns;
+        text += bytes + (comma ? 1 : 0);
+    }
+    putchar('\n');
 }

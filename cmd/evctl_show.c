@@ -2,6 +2,7 @@
  *
  * Leaves to others: asking (evctl_ask.c), printing (evctl_print.c). */
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -23,25 +24,38 @@ static void add_times(const char *url, json_t *row) {
     json_object_set_new(row, "time", json_string(text));
 }
 
+static void print_fact(const char *label, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void print_fact(const char *label, const char *format, ...) {
+    char text[1024];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(text, sizeof text, format, list);
+    va_end(list);
+    evctl_print_fact(label, text);
+}
+
 static void print_status(const char *url, const json_t *s) {
     char a[EVCTL_FIGURE], b[EVCTL_FIGURE], now[EVB_TIME_TEXT];
     uint64_t first = evctl_number(s, "first"), head = evctl_number(s, "head");
     evb_time_text((int64_t)evctl_number(s, "time"), now);
-    printf("hub          %s, pid %" PRIu64 ", version %s, up %s\n", url, evctl_number(s, "pid"),
-           evctl_text(s, "version"), evctl_figure(EVCTL_SPAN, evctl_number(s, "uptime_ns"), a));
-    printf("events       %" PRIu64 ", seqs %" PRIu64 " to %" PRIu64 ", on %" PRIu64 " topics\n", head + 1 - first,
-           first, head, evctl_number(s, "topics"));
-    printf("since start  %" PRIu64 " events, %s; %" PRIu64 " a second now\n", evctl_number(s, "events_in"),
-           evctl_figure(EVCTL_SIZE, evctl_number(s, "bytes_in"), a), evctl_number(s, "rate_in"));
-    printf("journal      %s, %s in %" PRIu64 " segments, sync %s\n",
-           json_is_true(json_object_get(s, "memory")) ? "in memory" : evctl_text(s, "dir"),
-           evctl_figure(EVCTL_SIZE, evctl_number(s, "bytes"), a), evctl_number(s, "segments"), evctl_text(s, "sync"));
-    printf("disk         %s free of %s%s\n", evctl_figure(EVCTL_SIZE, evctl_number(s, "disk_free"), a),
-           evctl_figure(EVCTL_SIZE, evctl_number(s, "disk_total"), b),
-           json_is_true(json_object_get(s, "full")) ? ": FULL, no events are taken" : "");
-    printf("clients      %" PRIu64 ", groups %" PRIu64 "\n", evctl_number(s, "clients"), evctl_number(s, "groups"));
-    printf("memory       %s\n", evctl_figure(EVCTL_SIZE, evctl_number(s, "rss"), a));
-    printf("max payload  %" PRIu64 " bytes\nits time     %s\n", evctl_number(s, "max_payload"), now);
+    print_fact("hub", "%s, pid %" PRIu64 ", version %s, up %s", url, evctl_number(s, "pid"), evctl_text(s, "version"),
+               evctl_figure(EVCTL_SPAN, evctl_number(s, "uptime_ns"), a));
+    print_fact("events", "%" PRIu64 ", seqs %" PRIu64 " to %" PRIu64 ", on %" PRIu64 " topics", head + 1 - first,
+               first, head, evctl_number(s, "topics"));
+    print_fact("since start", "%" PRIu64 " events, %s, %" PRIu64 " a second now", evctl_number(s, "events_in"),
+               evctl_figure(EVCTL_SIZE, evctl_number(s, "bytes_in"), a), evctl_number(s, "rate_in"));
+    print_fact("journal", "%s, %s in %" PRIu64 " segments, sync %s",
+               json_is_true(json_object_get(s, "memory")) ? "in memory" : evctl_text(s, "dir"),
+               evctl_figure(EVCTL_SIZE, evctl_number(s, "bytes"), a), evctl_number(s, "segments"),
+               evctl_text(s, "sync"));
+    print_fact("disk", "%s free of %s%s", evctl_figure(EVCTL_SIZE, evctl_number(s, "disk_free"), a),
+               evctl_figure(EVCTL_SIZE, evctl_number(s, "disk_total"), b),
+               json_is_true(json_object_get(s, "full")) ? ", FULL: no events are taken" : "");
+    print_fact("clients", "%" PRIu64 ", groups %" PRIu64, evctl_number(s, "clients"), evctl_number(s, "groups"));
+    print_fact("memory", "%s", evctl_figure(EVCTL_SIZE, evctl_number(s, "rss"), a));
+    print_fact("max payload", "%" PRIu64 " bytes", evctl_number(s, "max_payload"));
+    print_fact("its time", "%s", now);
 }
 
 int evctl_status(evctl *self, evb_error *err) {

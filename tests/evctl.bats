@@ -179,7 +179,7 @@ PY
     assert_output '1200 dead letters of group a are dropped'
 }
 
-@test "group: positions count what the group gets; a time ends a replay behind what was stored then" {
+@test "group: positions count what the group gets; a time ends a replay as it ends evsub" {
     start_hub
     local i between
     for i in 1 2 3; do
@@ -196,6 +196,7 @@ PY
     between=$(evsub --from 7 -n 1 -J t | jq -r .time)
     run -0 evctl group g replay --from first --to "$between" --dry-run
     assert_output 'group g: 2 events of seqs 1 to 7 would be handed out once more'
+    assert_equal "$(evsub --from first --to "$between" t | wc -l)" 2
     run -0 evctl group g replay --from first --to last --dry-run
     assert_output 'group g: 3 events of seqs 1 to 13 would be handed out once more'
     run -0 evctl group g replay --from first --to 1d --dry-run
@@ -330,6 +331,52 @@ PY
     assert_output --partial '?[31mred'
     run -0 evctl dead show g
     refute_output --partial $'\e'
+}
+
+# A hub of another age: it answers each request as the real one does one that it does not know.
+old_hub() {
+    "$PYTHON" - "$BATS_TEST_TMPDIR/bus/hub" <<'PY'
+import os, sys, msgpack, zmq
+os.mkdir(os.path.dirname(sys.argv[1]), 0o700)
+router = zmq.Context().socket(zmq.ROUTER)
+router.bind("ipc://" + sys.argv[1])
+print("ready", flush=True)
+while True:
+    peer, head, *_ = router.recv_multipart()
+    answer = ["error", msgpack.unpackb(head)[1], "usage", "a request this hub does not know"]
+    router.send_multipart([peer, msgpack.packb(answer)])
+PY
+}
+
+@test "an older hub: what it does not know is said" {
+    old_hub >old.out 2>old.err 3>&- &
+    STARTED+=("$!")
+    wait_for_text old.out ready
+    run -69 evctl groups
+    assert_output "evctl: the hub does not know the request 'groups': it is older than this evctl"
+    run -69 evctl dead retry g
+    assert_output "evctl: the hub does not know the request 'dead.retry': it is older than this evctl"
+    run -69 evctl metrics
+}
+
+@test "what is not UTF-8 is refused before it is sent" {
+    start_hub
+    run -65 evctl group $'\xff' delete
+    assert_output 'evctl: group: it is not UTF-8'
+    run -65 evctl dead list $'\xff'
+    run -65 evctl topics $'\xff'
+    run -65 evctl purge $'\xff'
+}
+
+@test "status on a narrow terminal goes on in the next line, behind a comma" {
+    start_hub
+    evpub t x
+    on_terminal 40 evctl status >narrow
+    run -0 cat narrow
+    assert_line --regexp '^             [a-z]'
+    # as it is without a terminal, but for what goes on with time, once its lines are joined again
+    sed -n '/^events/,/^since/p' narrow | sed ':a; N; $!ba; s/\n             / /g' | grep ^events >joined
+    assert_equal "$(<joined)" "$(evctl status | grep ^events)"
 }
 
 @test "no hub: 69; usage: 64; a closed stdout: 74" {

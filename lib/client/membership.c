@@ -243,6 +243,8 @@ static void joined(void *context, evb_call *call, const evb_reply *reply) {
         go_on(self);
         return;
     }
+    if (reply->code == EVB_EAGAIN) /* the feed is gone again: the next welcome joins */
+        return;
     if (reply->code) {
         evb_sub_fail(self->sub, reply->code, reply->text);
         return;

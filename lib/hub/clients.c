@@ -48,6 +48,10 @@ size_t evb_clients_count(const struct evb_client_list *list) {
     return n;
 }
 
+bool evb_clients_has(const struct evb_client_list *list, const char *token, size_t size) {
+    return find(list, token, size) || evb_clients_count(list) >= CLIENTS_MAX;
+}
+
 static void remove_client(struct evb_client_list *list, evb_client *c) {
     TAILQ_REMOVE(list, c, link);
     evb_patterns_destroy(&c->patterns);

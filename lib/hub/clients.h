@@ -32,6 +32,9 @@ void evb_clients_came(struct evb_client_list *list, const char *token, size_t si
 /* It is gone. */
 void evb_clients_left(struct evb_client_list *list, const char *token, size_t size);
 void evb_clients_clear(struct evb_client_list *list);
+
+/* Whether there is such a connection, as far as is known. */
+bool evb_clients_has(const struct evb_client_list *list, const char *token, size_t size);
 size_t evb_clients_count(const struct evb_client_list *list);
 
 #endif

@@ -101,23 +101,32 @@ static int postpone(evb_hub *hub, evb_group *group, evb_entry *entry, int64_t no
     return evb_note_entry(hub, group, entry) ? 0 : evb_fail(err, EVB_ENOMEM, "hub: out of memory");
 }
 
+/* Makes the letter of the entry's event, empty if that is gone from the journal, and stores it. Errors as store_letter. */
+static int write_and_store(evb_hub *hub, const evb_group *group, const evb_entry *entry, const char *reason,
+                           uint64_t *letter, evb_error *err) {
+    uint64_t seq = evb_key_seq(entry->first), next;
+    evb_buf record = {0};
+    evb_record rec = {0};
+    hub->scratch.size = 0;
+    *letter = 0;
+    int rc = evb_journal_read(hub->journal, seq, seq, 1, NULL, &hub->scratch, &next, err);
+    bool there = rc == 0 && hub->scratch.size && !evb_record_parse(hub->scratch.data, hub->scratch.size, &rec);
+    if (there && write_letter(group, &rec, entry, reason, &record))
+        rc = store_letter(hub, &record, letter, err);
+    evb_buf_free(&record);
+    return rc == EVB_ESTORE || rc == EVB_EIO || rc == EVB_ENOMEM ? rc : 0;
+}
+
 int evb_dead_bury(evb_hub *hub, evb_group *group, evb_entry *entry, const char *reason, int64_t now_ns,
                   evb_error *err) {
-    uint64_t key = entry->first, seq = evb_key_seq(key), next, letter = 0;
-    evb_buf record = {0};
-    evb_record rec;
+    uint64_t key = entry->first, letter;
     evb_error why = {0};
     if (evb_entry_count(entry) > 1 && !evb_pending_split(&group->pending, entry, 1))
         return evb_fail(err, EVB_ENOMEM, "hub: out of memory");
-    hub->scratch.size = 0;
-    int rc = evb_journal_read(hub->journal, seq, seq, 1, NULL, &hub->scratch, &next, &why);
-    bool there = rc == 0 && hub->scratch.size && !evb_record_parse(hub->scratch.data, hub->scratch.size, &rec);
-    if (there && write_letter(group, &rec, entry, reason, &record))
-        rc = store_letter(hub, &record, &letter, &why);
-    evb_buf_free(&record);
+    int rc = write_and_store(hub, group, entry, reason, &letter, &why);
     if (rc == EVB_ESTORE)
         return postpone(hub, group, entry, now_ns, &why, err);
-    if (rc == EVB_EIO || rc == EVB_ENOMEM)
+    if (rc)
         return evb_fail(err, rc, "%s", why.text);
     if (letter && (!evb_dead_add(group, (evb_letter){letter, key}) ||
                    !evb_note_letter(hub, group, &group->letters[group->letter_count - 1])))

@@ -283,19 +283,33 @@ static void remove_member(evb_group *group, evb_member *member) {
     free(member);
 }
 
+/* What it had in hand is for others, and a round is due. */
+static int lose_member(evb_hub *hub, evb_group *group, evb_member *member, evb_error *err) {
+    int rc = evb_group_release(hub, group, member, "its member went away", 0, hub->now_ns, err);
+    remove_member(group, member);
+    if (hub->keep_due_ns > hub->now_ns)
+        hub->keep_due_ns = hub->now_ns;
+    return rc;
+}
+
 int evb_groups_left(evb_hub *hub, const char *token, size_t size, evb_error *err) {
     evb_group *group;
     TAILQ_FOREACH (group, &hub->groups, link) {
         evb_member *m = find_member(group, token, size);
-        if (!m)
-            continue;
-        int rc = evb_group_release(hub, group, m, "its member went away", 0, hub->now_ns, err);
-        remove_member(group, m);
-        if (hub->keep_due_ns > hub->now_ns)
-            hub->keep_due_ns = hub->now_ns; /* a round is due */
-        return rc;
+        if (m)
+            return lose_member(hub, group, m, err);
     }
     return 0;
+}
+
+int evb_groups_left_all(evb_hub *hub, evb_error *err) {
+    evb_group *group;
+    int rc = 0;
+    TAILQ_FOREACH (group, &hub->groups, link) {
+        while (rc == 0 && !TAILQ_EMPTY(&group->members))
+            rc = lose_member(hub, group, TAILQ_FIRST(&group->members), err);
+    }
+    return rc;
 }
 
 /* ---- join ---- */
@@ -490,6 +504,8 @@ int evb_hub_group_join(evb_hub *hub, const evb_request *request, evb_error *err)
     evb_error why = {0};
     bool created = false;
     int rc = read_join(request, &j, &why);
+    if (rc == 0 && !evb_clients_has(&hub->clients, j.token, j.token_size))
+        rc = evb_fail(&why, EVB_EAGAIN, "no feed connection has this token: it may be gone already");
     evb_group *group = rc ? NULL : group_to_join(hub, &j, request->now_ns, &created, &why);
     evb_patterns_destroy(&j.patterns);
     if (!group)

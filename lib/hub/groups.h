@@ -22,6 +22,9 @@ void evb_groups_saw(evb_hub *hub, const evb_record *rec);
 /* A member's connection is gone. */
 int evb_groups_left(evb_hub *hub, const char *token, size_t size, evb_error *err);
 
+/* All connections are gone. */
+int evb_groups_left_all(evb_hub *hub, evb_error *err);
+
 /* Tells every member to ask again. */
 void evb_group_call_all(evb_group *group);
 

@@ -244,7 +244,12 @@ void evb_hub_came(evb_hub *self, const char *token, size_t size, evb_origin orig
     evb_clients_came(&self->clients, token, size, origin, now_ns);
 }
 
-void evb_hub_left_all(evb_hub *self) { evb_clients_clear(&self->clients); }
+void evb_hub_left_all(evb_hub *self) {
+    evb_error err;
+    evb_clients_clear(&self->clients);
+    int rc = evb_groups_left_all(self, &err);
+    self->failed = rc ? rc : self->failed;
+}
 
 void evb_hub_left(evb_hub *self, const char *token, size_t size) {
     evb_error err;

@@ -87,6 +87,12 @@ def main():
     count, answers = int(sys.argv[2]), collections.Counter()
     socket = zmq.Context.instance().socket(zmq.DEALER)
     socket.connect(os.environ["EVBUS_URL"] + "/hub")
+    feed = zmq.Context.instance().socket(zmq.SUB)  # members have one
+    feed.connect(os.environ["EVBUS_URL"] + "/feed")
+    for name in (b"tok", b"tok2"):
+        feed.subscribe(b"$hub.welcome." + name + b"\0")
+        assert feed.poll(PATIENCE_MS)
+        feed.recv()
     for number in range(count + AHEAD):
         if number < count:
             socket.send(request(number))

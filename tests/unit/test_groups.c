@@ -169,6 +169,7 @@ static msgpack_packer begin(evb_buf *head, const char *op, uint32_t args, const 
 /* settings: msgpack of a map, or "\xc0". */
 static void join(fixture *f, const char *token, bool patterns, const char *settings, size_t size) {
     evb_buf head = {0};
+    evb_hub_came(f->hub, token, strlen(token), (evb_origin){-1, -1}, 0);
     msgpack_packer p = begin(&head, "group.join", 5, token);
     if (patterns) {
         msgpack_pack_array(&p, 1);
@@ -404,6 +405,33 @@ static void a_member_that_goes_leaves_its_work_at_once(void **state) {
     assert_row(f, 0, 2, 1, 2);
     assert_row(f, 1, 3, 2, 1);
     take(f, "one", 0, 0, 10);
+    assert_string_equal(f->error, "member");
+}
+
+static void all_connections_gone_is_every_member_gone(void **state) {
+    fixture *f = *state;
+    JOIN(f, "one", "\xc0");
+    JOIN(f, "two", "\xc0");
+    publish(f, "t.a", 4);
+    take(f, "one", 0, 0, 2);
+    take(f, "two", 0, 0, 2);
+    evb_hub_left_all(f->hub);
+    tick(f, 0);
+    take(f, "one", 0, 0, 1);
+    assert_string_equal(f->error, "member");
+    JOIN(f, "three", "\xc0");
+    take(f, "three", 0, 0, 10);
+    assert_int_equal(f->row_count, 4);
+}
+
+static void nobody_joins_without_a_connection(void **state) {
+    fixture *f = *state;
+    evb_buf head = {0};
+    msgpack_packer p = begin(&head, "group.join", 5, "ghost");
+    msgpack_pack_array(&p, 0);
+    msgpack_pack_nil(&p);
+    msgpack_pack_nil(&p);
+    send_request(f, &head, false);
     assert_string_equal(f->error, "member");
 }
 
@@ -674,6 +702,8 @@ int main(void) {
         T(a_late_acknowledgement_is_heard),
         T(a_nack_waits_as_backoff_says),
         T(a_member_that_goes_leaves_its_work_at_once),
+        T(all_connections_gone_is_every_member_gone),
+        T(nobody_joins_without_a_connection),
         T(no_deadline_stays_in_the_past),
         T(ordered_hands_one_of_a_topic),
         T(ordered_over_a_restart),
