@@ -187,8 +187,8 @@ int evb_hub_group_replay(evb_hub *self, const evb_request *request, evb_error *e
     evb_mp args = request->args;
     evb_error why = {0};
     msgpack_packer p;
-    uint64_t from, to, rate, count = 0, head = evb_journal_head(self->journal);
-    bool dry;
+    uint64_t from = 0, to = 0, rate = 0, count = 0, head = evb_journal_head(self->journal);
+    bool dry = false;
     (void)err;
     evb_group *group = evb_groups_named(self, &args, &why);
     if (group && (!evb_mp_uint(&args, &from) || !evb_mp_uint(&args, &to) || !evb_mp_uint(&args, &rate) ||
