@@ -47,7 +47,7 @@ static const evb_opts OPTS = {
     "[OPTION]... clients\n"
     "[OPTION]... groups\n"
     "[OPTION]... group NAME reset --to POSITION\n"
-    "[OPTION]... group NAME replay --from POSITION\n"
+    "[OPTION]... group NAME replay --from POSITION [--to POSITION]\n"
     "[OPTION]... group NAME delete\n"
     "[OPTION]... dead list|show|retry|drop [GROUP] [SEQ]...\n"
     "[OPTION]... trim --before POSITION\n"
@@ -61,7 +61,8 @@ static const evb_opts OPTS = {
     "its journal: what is to go, whether it is whole.",
     ROWS,
     sizeof ROWS / sizeof *ROWS,
-    "status topics clients groups group dead trim purge metrics top export import verify repair"};
+    "status top topics clients groups group reset replay delete dead list show retry drop trim purge export import "
+    "metrics verify repair"};
 
 static const struct {
     const char *name;

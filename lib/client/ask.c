@@ -37,7 +37,9 @@ int evb_ask(evb_bus *bus, const char *op, uint32_t count, const evb_buf *args, e
     if (body)
         body->size = 0;
     evb_call *call = evb_call_new(bus, op, count, &packer, answered, &w);
-    if (!call || (args && args->size && !evb_buf_add(&call->head, args->data, args->size)))
+    if (call && args && args->size && !evb_buf_add(&call->head, args->data, args->size))
+        evb_call_discard(&call);
+    if (!call)
         return evb_fail(err, EVB_ENOMEM, "bus: out of memory");
     evb_call_send(bus, call);
     int rc = evb_bus_until(bus, &w.done, err);
