@@ -123,6 +123,7 @@ typedef struct session {
     int out_errno;         /* why nothing is written any more */
     bool subscribed;       /* the hub has said so */
     bool ready;            /* and it was said on --ready-fd, and the cursor stands */
+    bool unprinted;        /* the event in hand is not printed: nothing is acknowledged */
     uint64_t printed;      /* events */
     uint64_t handed, kept; /* positions: all before it is written; what the cursor file says. 0: none yet */
     int64_t kept_ns;       /* when the cursor was last written */
@@ -224,7 +225,7 @@ static int flush_out(session *s) {
     uint64_t position = evb_sub_position(s->sub);
     if (s->ready && position > s->handed)
         s->handed = position;
-    if (s->opt.group && evb_sub_ack(s->sub, NULL))
+    if (s->opt.group && !s->unprinted && evb_sub_ack(s->sub, NULL))
         return evb_fail(&s->err, EVB_ENOMEM, "out of memory");
     return 0;
 }
@@ -372,7 +373,9 @@ static outcome take_event(session *s, const evb_event *event) {
         s->ready = false; /* so that the cursor stays before it */
         return paced;
     }
-    if (!print_event(s, event)) {
+    bool ok = print_event(s, event);
+    s->unprinted = !ok;
+    if (!ok) {
         s->ready = false; /* so that the cursor stays before it */
         evb_fail(&s->err, EVB_ENOMEM, "out of memory");
         return END_FAULT;
@@ -389,6 +392,7 @@ static outcome step(session *s) {
     int rc = evb_sub_next(s->sub, &event, &s->err);
     if (rc < 0)
         return END_FAULT;
+    s->unprinted = rc == EVB_EVENT;
     if (!s->ready && (s->subscribed || rc != EVB_NOTHING) && become_ready(s, rc == EVB_EVENT ? &event : NULL))
         return END_FAULT;
     if (s->opt.count == 0 && s->ready)
