@@ -37,13 +37,13 @@ LIBS = -lzmq -lmsgpackc -llmdb -linih -ljansson -lpthread -lm
 
 # libevbus: the client's side. The hub archive: the rest of lib, for evbusd and evctl only; never installed.
 LINK_C := $(wildcard lib/net/link*.c lib/net/url.c)
-API_C := $(wildcard lib/base/*.c) $(wildcard lib/event/*.c) $(LINK_C) $(wildcard lib/client/*.c)
+API_C := $(wildcard lib/base/*.c) $(wildcard lib/event/*.c) $(LINK_C) $(wildcard lib/client/*.c) $(wildcard lib/run/*.c)
 HUB_C := $(wildcard lib/journal/*.c) $(wildcard lib/hub/*.c) $(filter-out $(LINK_C),$(wildcard lib/net/*.c))
 # JSON (jansson), output formats and expressions (libjq) are for the programs: the public API has none of them, and
 # libevbus.so goes without, and without what only evctl looks at.
-SO_C := $(filter-out $(patsubst %,lib/event/%.c,json format expr jv_event) lib/client/watch.c,$(API_C))
+SO_C := $(filter-out $(patsubst %,lib/event/%.c,json format expr jv_event) lib/client/watch.c lib/run/%,$(API_C))
 # A program is cmd/NAME.c; what else lies in cmd/ is theirs together.
-PROGRAMS := $(filter evbusd evpub evsub evctl evfold,$(patsubst cmd/%.c,%,$(wildcard cmd/*.c)))
+PROGRAMS := $(filter evbusd evpub evsub evctl evfold evcmd evlisten evrun,$(patsubst cmd/%.c,%,$(wildcard cmd/*.c)))
 SHARED_C := $(filter-out $(PROGRAMS:%=cmd/%.c),$(wildcard cmd/*.c))
 UNIT_C := $(wildcard tests/unit/test_*.c)
 UNIT_SHARED_C := $(filter-out $(UNIT_C),$(wildcard tests/unit/*.c))

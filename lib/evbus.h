@@ -249,6 +249,20 @@ EVB_API int evb_sub_ack(evb_sub *sub, const evb_event *event);
 EVB_API int evb_sub_nack(evb_sub *sub, const evb_event *event, int64_t delay_ns, const char *reason);
 EVB_API int evb_sub_reject(evb_sub *sub, const evb_event *event, const char *reason);
 
+/* How handling an event failed, for who looks into it later. */
+typedef struct {
+    const char *reason; /* as for evb_sub_nack */
+    int64_t begun_ns, took_ns;
+    int status;         /* of a command: its exit status, or minus the signal that killed it */
+    const void *output; /* what it said: the last 16 KiB are kept */
+    size_t output_size;
+} evb_attempt;
+
+/* The same as evb_sub_nack and, `final`, evb_sub_reject; the hub keeps the attempt, as an event on $failed.GROUP.SEQ, in
+ * the same step. Errors as evb_sub_ack. */
+EVB_API int evb_sub_fail_attempt(evb_sub *sub, const evb_event *event, int64_t delay_ns, bool final,
+                                 const evb_attempt *attempt);
+
 /* In a group: tells the hub what was acknowledged and gives back, uncounted, what was not; blocks until the hub has
  * taken it, up to the bus's timeout. The subscription is good for nothing but evb_sub_destroy then; destroyed without
  * it, what was acknowledged last may be handed out again. EVB_ENOHUB, EVB_ETIMEDOUT, and what ended the subscription. */

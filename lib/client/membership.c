@@ -601,3 +601,8 @@ int evb_sub_nack(evb_sub *self, const evb_event *event, int64_t delay_ns, const 
 int evb_sub_reject(evb_sub *self, const evb_event *event, const char *reason) {
     return self->group && evb_membership_nack(self->group, event, -1, true, reason) ? 0 : EVB_EINVAL;
 }
+
+int evb_sub_fail_attempt(evb_sub *self, const evb_event *event, int64_t delay_ns, bool final,
+                         const evb_attempt *attempt) {
+    return self->group && evb_membership_nack(self->group, event, delay_ns, final, attempt->reason) ? 0 : EVB_EINVAL;
+}
