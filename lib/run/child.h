@@ -75,7 +75,7 @@ pid_t evb_child_pid(const evb_child *self);
 evb_buf *evb_child_out(evb_child *self, uint64_t *lost);
 evb_buf *evb_child_err(evb_child *self, uint64_t *lost);
 
-/* "exit 3", "killed by SIGSEGV", "ended after its 5 s" into out: how it failed. */
-void evb_child_say(const evb_child_end *end, char out[64]);
+/* "exit 3", "killed by SIGSEGV", "timed out after 5 s" into out: how it ended. */
+void evb_child_say(const evb_child_end *end, int64_t timeout_ns, char out[64]);
 
 #endif
