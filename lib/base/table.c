@@ -1,7 +1,7 @@
 /* table.c: open addressing with linear probing over a power of two of slots (Knuth, TAOCP vol. 3, 6.4, algorithm L).
  *
  * Invariants: at most half of the slots are taken, so a probe ends soon; a slot is free exactly while value is NULL.
- * Nothing is ever removed but all at once, so there are no tombstones. */
+ * What is removed is closed up by moving what lies behind it back (algorithm R), so there are no tombstones. */
 #include "base/table.h"
 
 #include <stdint.h>
@@ -83,6 +83,24 @@ bool evb_table_put(evb_table *self, const void *key, size_t size, void *value) {
     *find(self, hash, key, size) = (slot){hash, key, size, value};
     self->count++;
     return true;
+}
+
+void *evb_table_remove(evb_table *self, const void *key, size_t size) {
+    slot *s = find(self, XXH3_64bits(key, size), key, size);
+    void *value = s->value;
+    if (!value)
+        return NULL;
+    size_t hole = (size_t)(s - self->slots);
+    for (size_t i = (hole + 1) & self->mask; self->slots[i].value; i = (i + 1) & self->mask) {
+        size_t home = (size_t)self->slots[i].hash & self->mask;
+        if (((i - home) & self->mask) < ((i - hole) & self->mask))
+            continue; /* it may not lie before its home */
+        self->slots[hole] = self->slots[i];
+        hole = i;
+    }
+    self->slots[hole] = (slot){0};
+    self->count--;
+    return value;
 }
 
 size_t evb_table_count(const evb_table *self) { return self->count; }

@@ -21,6 +21,9 @@ void *evb_table_get(const evb_table *self, const void *key, size_t size);
  * False when memory is short. */
 bool evb_table_put(evb_table *self, const void *key, size_t size, void *value);
 
+/* Takes out what was put under key, and returns it, or NULL. Not while evb_table_next goes through the table. */
+void *evb_table_remove(evb_table *self, const void *key, size_t size);
+
 size_t evb_table_count(const evb_table *self);
 
 /* The next value from *cursor (0 at first), in no order, or NULL at the end. */

@@ -43,8 +43,7 @@ struct evb_child {
     stream out, err;
     bool one_tail;
     int64_t begun_ns; /* monotonic */
-    int64_t timeout_ns;
-    int64_t due_ns; /* of the next signal */
+    int64_t due_ns;   /* of the next signal */
     bool ended;
     evb_child_end end;
 };
@@ -178,7 +177,6 @@ evb_child *evb_child_new(const evb_child_options *options, evb_error *err) {
     self->err.how = options->err;
     self->err.own = STDERR_FILENO;
     self->one_tail = options->one_tail;
-    self->timeout_ns = options->timeout_ns;
     self->end.begun_ns = evb_clock_wall_ns();
     self->begun_ns = evb_clock_monotonic_ns();
     self->due_ns = options->timeout_ns > 0 ? self->begun_ns + options->timeout_ns : INT64_MAX;
@@ -334,6 +332,11 @@ evb_buf *evb_child_err(evb_child *self, uint64_t *lost) { return kept(&self->err
 void evb_child_signal(const evb_child *self, int sig) {
     if (!self->ended)
         kill(-self->pid, sig);
+}
+
+void evb_child_hurry(evb_child *self) {
+    if (!self->ended && !self->end.late)
+        self->due_ns = 0;
 }
 
 pid_t evb_child_pid(const evb_child *self) { return self->pid; }

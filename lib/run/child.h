@@ -69,6 +69,9 @@ bool evb_child_fed(const evb_child *self); /* whether all that was given has bee
 
 /* Sends a signal to its process group. */
 void evb_child_signal(const evb_child *self, int sig);
+
+/* As if its time were over now: SIGTERM, and SIGKILL later. */
+void evb_child_hurry(evb_child *self);
 pid_t evb_child_pid(const evb_child *self);
 
 /* What was kept; the owner may take bytes off the front. *lost (may be NULL): how many were not kept. */

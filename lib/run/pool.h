@@ -64,14 +64,15 @@ size_t evb_pool_fds_most(const evb_pool *self);
 size_t evb_pool_fds(const evb_pool *self, struct pollfd *fds);
 int64_t evb_pool_deadline(const evb_pool *self); /* monotonic; INT64_MAX: none */
 
-/* Takes in what has ended, calls done, and starts what can be started. False: out of memory. */
-bool evb_pool_step(evb_pool *self);
+/* Takes in what has ended, calls done, and starts what can be started. */
+void evb_pool_step(evb_pool *self);
 
 /* Events added and not yet given back; those of them that are being run. */
 size_t evb_pool_events(const evb_pool *self);
 size_t evb_pool_running(const evb_pool *self);
 
-/* Starts nothing more; gives back, undone, what was not started (`done` with EVB_RUN_FAILED and a NULL reason). */
+/* Starts nothing more: what was not started is given back undone (`done` with EVB_RUN_FAILED and a NULL reason), at once or
+ * from evb_pool_step. */
 void evb_pool_drain(evb_pool *self);
 
 /* Sends a signal to the groups of all that run. */
