@@ -189,6 +189,9 @@ typedef struct {
     const int64_t *backoff_ns; /* the wait before the second delivery, the third…; the last goes on; 1 s */
     size_t backoff_count;      /* at most 16 */
     bool ordered;              /* at most one event of a topic in hand */
+    /* of this member only */
+    uint64_t at_once; /* events that it works on at once, where they take long; 1 */
+    bool working;     /* while evb_bus_wait is called what is in hand is being worked on: its ack wait begins anew */
 } evb_group_options;
 
 typedef struct {
@@ -235,6 +238,10 @@ EVB_API void evb_sub_destroy(evb_sub **self);
 /* The next event: EVB_EVENT and *event, whose pointers live until the next call; EVB_NOTHING: none right now, wait;
  * EVB_END with until_head; or an error, final: EVB_ENOHUB, EVB_ETIMEDOUT, EVB_EGONE, EVB_EPERM. Never blocks. */
 EVB_API int evb_sub_next(evb_sub *sub, evb_event *event, evb_error *err);
+
+/* While held, a subscription does not end evb_bus_wait for what it has, and takes in no more than it must: for who has
+ * enough to do. What a group's member was called for, and its acknowledgements, still go on. */
+EVB_API void evb_sub_hold(evb_sub *sub, bool held);
 
 /* The seq after the last one that evb_sub_next has passed: where a cursor goes on. */
 EVB_API uint64_t evb_sub_position(const evb_sub *sub);

@@ -16,7 +16,7 @@
 #include "base/error.h"
 #include "client/subscription_private.h"
 
-enum { PIECES = 2, RANGES_SENT_MAX = 8192, WINDOW_MOST = 65536 };
+enum { PIECES = 2, RANGES_SENT_MAX = 8192, WINDOW_MOST = 65536, BUSY_PARTS = 4 /* of the ack wait */ };
 #define KEY_REPLAY ((uint64_t)1 << 63)
 static const int64_t PACE_NS = 100 * EVB_MILLISECOND_NS;
 
@@ -51,7 +51,10 @@ struct evb_membership {
     bool asking;  /* an answer is owed */
     bool more;    /* there may be events to take */
     bool leaving, left, ever;
-    uint64_t window;
+    uint64_t window, at_once;
+    bool working;        /* by the options */
+    int64_t ack_wait_ns; /* as the group has it */
+    int64_t busy_due_ns; /* when to say that we are at work; INT64_MAX: an answer is owed */
     uint64_t floor, end, lost;
 
     piece pieces[PIECES]; /* [0] is read */
@@ -184,6 +187,8 @@ evb_membership *evb_membership_new(evb_sub *sub, const evb_group_options *option
     self->sub = sub;
     self->patterns = patterns;
     self->window = 1;
+    self->at_once = options->at_once ? options->at_once : 1;
+    self->working = options->working;
     if (!evb_buf_text(&self->name, options->name) || !pack_settings(&self->settings, options)) {
         evb_fail(err, EVB_ENOMEM, "subscription: out of memory");
         evb_membership_destroy(&self);
@@ -235,7 +240,7 @@ static void go_on(evb_membership *self) {
 static void joined(void *context, evb_call *call, const evb_reply *reply) {
     evb_membership *self = context;
     evb_mp mp = reply->results;
-    uint64_t next, head, floor;
+    uint64_t next, head, floor, ack_wait;
     bool created;
     (void)call;
     self->asking = false;
@@ -250,7 +255,7 @@ static void joined(void *context, evb_call *call, const evb_reply *reply) {
         return;
     }
     if (!evb_mp_bool(&mp, &created) || !evb_mp_uint(&mp, &next) || !evb_mp_uint(&mp, &head) ||
-        !evb_mp_uint(&mp, &floor)) {
+        !evb_mp_uint(&mp, &floor) || !evb_mp_uint(&mp, &ack_wait) || ack_wait > INT64_MAX / 4) {
         nonsense(self);
         return;
     }
@@ -259,6 +264,8 @@ static void joined(void *context, evb_call *call, const evb_reply *reply) {
     if (next > self->sub->done + 1)
         self->sub->done = next - 1; /* where we stand, for who asks */
     self->floor = floor;
+    self->ack_wait_ns = (int64_t)ack_wait;
+    self->busy_due_ns = evb_clock_monotonic_ns() + self->ack_wait_ns / BUSY_PARTS;
     self->joined = self->more = true;
     evb_sub_joined(self->sub, !self->ever, head);
     self->ever = true;
@@ -390,12 +397,12 @@ static void gone(void *context, evb_call *call, const evb_reply *reply) {
 
 /* How many more events are wanted now. */
 static uint64_t wanted(const evb_membership *self) {
-    bool busy = self->held.events || self->record_left || self->piece_count;
+    bool here = self->record_left || self->piece_count, busy = self->held.events || here;
     if (self->leaving || !self->more || self->piece_count == PIECES || (busy && self->piece_count > 1))
         return 0;
-    if (busy && (self->window == 1 || self->held.events >= 2 * self->window))
-        return 0;
-    return self->window;
+    if (self->window <= self->at_once) /* they take long: none that another member could begin with */
+        return here || self->held.events >= self->at_once ? 0 : self->at_once - self->held.events;
+    return busy && self->held.events >= 2 * self->window ? 0 : self->window;
 }
 
 /* Sends acknowledgements and, of `op` "group", asks for events. */
@@ -423,8 +430,38 @@ static void send_take(evb_membership *self, uint64_t want) {
     evb_call_send(self->sub->bus, call);
 }
 
+static void heard_busy(void *context, evb_call *call, const evb_reply *reply) {
+    evb_membership *self = context;
+    (void)call;
+    (void)reply; /* not a member any more: the next take says so, too */
+    self->busy_due_ns = evb_clock_monotonic_ns() + self->ack_wait_ns / BUSY_PARTS;
+}
+
+int64_t evb_membership_deadline(const evb_membership *self) {
+    return self->working && self->joined && self->held.events ? self->busy_due_ns : INT64_MAX;
+}
+
+/* Tells the hub that what is in hand is being worked on, if it is time. */
+static void say_busy(evb_membership *self) {
+    msgpack_packer p;
+    int64_t due = evb_membership_deadline(self);
+    if (due == INT64_MAX || evb_clock_monotonic_ns() < due)
+        return;
+    evb_call *call = evb_call_new(self->sub->bus, "group.busy", 2, &p, heard_busy, self);
+    if (!call || evb_mp_pack_str(&p, (const char *)self->name.data, self->name.size) ||
+        evb_mp_pack_str(&p, self->token, strlen(self->token))) {
+        out_of_memory(self);
+        return;
+    }
+    self->busy_due_ns = INT64_MAX;
+    evb_call_send(self->sub->bus, call);
+}
+
 void evb_membership_step(evb_membership *self) {
-    if (!self->joined || self->asking || self->left || self->sub->state == SUB_FAILED)
+    if (!self->joined || self->left || self->sub->state == SUB_FAILED)
+        return;
+    say_busy(self);
+    if (self->asking)
         return;
     uint64_t want = wanted(self);
     if (want || self->acks.count || self->fail_count || self->leaving)

@@ -26,6 +26,9 @@ void evb_membership_poke(evb_membership *self);
 /* Sends what is to be sent. */
 void evb_membership_step(evb_membership *self);
 
+/* When it is to be stepped though nothing comes; INT64_MAX: no need. */
+int64_t evb_membership_deadline(const evb_membership *self);
+
 /* The next event. False: none is here. */
 bool evb_membership_next(evb_membership *self, evb_event *event);
 bool evb_membership_ready(const evb_membership *self);

@@ -217,10 +217,13 @@ static bool listens(const evb_sub *self) {
     return self->state == SUB_JOIN || self->state == SUB_LIVE || self->state == SUB_GROUP;
 }
 
+/* Held, and not in a group: the feed is left alone. */
+static bool is_deaf(const evb_sub *self) { return self->held && !self->group; }
+
 /* When the feed will have been silent for longer than the timeout allows, while we listen. */
 static int64_t silence_ends(const evb_sub *self) {
     int64_t patience = self->bus->timeout_ns;
-    if (patience < 0 || !listens(self))
+    if (patience < 0 || !listens(self) || is_deaf(self))
         return INT64_MAX;
     if (self->state != SUB_JOIN && patience < SILENCE_LEAST_NS)
         patience = SILENCE_LEAST_NS;
@@ -238,11 +241,15 @@ static int64_t welcome_due(const evb_sub *self, evb_channel_state feed) {
     return self->state == SUB_JOIN && feed == EVB_CHANNEL_UP ? self->asked_ns + WELCOME_NS : INT64_MAX;
 }
 
+static bool next_frame(evb_sub *self);
+
 static void step(void *context) {
     evb_sub *self = context;
     evb_channel_state feed = evb_channel_look(self->feed); /* in any state, or evb_link_wait wakes for it again */
-    if (!listens(self))
+    if (!listens(self) || is_deaf(self))
         return;
+    while (self->held && self->state == SUB_GROUP && next_frame(self))
+        continue; /* there are only beats and calls in it */
     if (self->group)
         evb_membership_step(self->group);
     int64_t now = evb_clock_monotonic_ns();
@@ -262,7 +269,7 @@ static void step(void *context) {
 
 static int64_t deadline(const void *context) {
     const evb_sub *self = context;
-    if (!listens(self))
+    if (!listens(self) || is_deaf(self))
         return INT64_MAX;
     int64_t at = self->grace_ns ? self->grace_ns : silence_ends(self);
     evb_channel_state feed = evb_channel_look(self->feed);
@@ -270,11 +277,15 @@ static int64_t deadline(const void *context) {
         at = self->retry_ns;
     if (feed == EVB_CHANNEL_UP && self->hello_ns && self->hello_ns < at)
         at = self->hello_ns;
+    int64_t group = self->group ? evb_membership_deadline(self->group) : INT64_MAX;
+    at = group < at ? group : at;
     return welcome_due(self, feed) < at ? welcome_due(self, feed) : at;
 }
 
 static bool ready(const void *context) {
     const evb_sub *self = context;
+    if (self->held)
+        return false;
     return self->in_batch || self->piece.handle || self->state == SUB_FAILED || self->state == SUB_ENDED ||
            (self->group && evb_membership_ready(self->group)) ||
            ((self->state == SUB_LIVE || self->state == SUB_GROUP) &&
@@ -601,6 +612,16 @@ int evb_sub_next(evb_sub *self, evb_event *event, evb_error *err) {
         evb_bus_step(self->bus); /* an answer may be there already: a replay then goes on without a wait */
         stepped = true;
     }
+}
+
+void evb_sub_hold(evb_sub *self, bool held) {
+    if (held == self->held)
+        return;
+    self->held = held;
+    if (self->group || !listens(self))
+        return;
+    evb_channel_listen(self->feed, !held);
+    hear(self); /* what was not listened to is no silence */
 }
 
 uint64_t evb_sub_position(const evb_sub *self) { return self->done + 1; }

@@ -89,7 +89,7 @@ struct evb_sub {
 
     /* the batch being handed on */
     evb_record batch;
-    bool in_batch;
+    bool in_batch, held;
     evb_mp cursor;
     uint32_t index;
     uint64_t only; /* PICK: only this seq of it; 0: all */

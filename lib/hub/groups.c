@@ -490,12 +490,13 @@ static bool claim(evb_hub *hub, evb_group *group, evb_member *member, evb_mp mp)
     return true;
 }
 
-/* [created, next, head, floor] */
+/* [created, next, head, floor, ack wait] */
 static int reply_join(evb_hub *hub, const evb_request *request, const evb_group *group, bool created) {
     msgpack_packer p;
-    bool ok = evb_hub_answer(hub, request, 4, &p) && !(created ? msgpack_pack_true(&p) : msgpack_pack_false(&p)) &&
+    bool ok = evb_hub_answer(hub, request, 5, &p) && !(created ? msgpack_pack_true(&p) : msgpack_pack_false(&p)) &&
               !msgpack_pack_uint64(&p, group->next) && !msgpack_pack_uint64(&p, evb_journal_head(hub->journal)) &&
-              !msgpack_pack_uint64(&p, evb_group_floor(group));
+              !msgpack_pack_uint64(&p, evb_group_floor(group)) &&
+              !msgpack_pack_int64(&p, group->settings.ack_wait_ns);
     return ok ? 0 : EVB_ENOMEM;
 }
 
@@ -644,4 +645,18 @@ int evb_hub_group_leave(evb_hub *hub, const evb_request *request, evb_error *err
     rc = rc ? rc : evb_group_release(hub, group, member, NULL, 0, hub->now_ns, err);
     remove_member(group, member);
     return rc ? rc : evb_hub_answer(hub, request, 0, &packer) ? 0 : EVB_ENOMEM;
+}
+
+/* What the member has in hand is being worked on: its time begins anew. */
+int evb_hub_group_busy(evb_hub *hub, const evb_request *request, evb_error *err) {
+    evb_mp args = request->args;
+    evb_error why = {0};
+    evb_group *group;
+    msgpack_packer packer;
+    (void)err;
+    evb_member *member = named_member(hub, &args, &group, &why);
+    if (!member)
+        return evb_hub_refuse_error(hub, request, &why);
+    member->since_ns = hub->now_ns;
+    return evb_hub_answer(hub, request, 0, &packer) ? 0 : EVB_ENOMEM;
 }

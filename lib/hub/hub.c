@@ -197,6 +197,7 @@ static const struct {
            {"group", 6, evb_hub_group_take},
            {"group.join", 5, evb_hub_group_join},
            {"group.leave", 4, evb_hub_group_leave},
+           {"group.busy", 2, evb_hub_group_busy},
            {"groups", 0, evb_hub_groups},
            {"group.reset", 2, evb_hub_group_reset},
            {"group.delete", 1, evb_hub_group_delete},

@@ -102,6 +102,7 @@ int evb_hub_purge(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_group_join(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_group_take(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_group_leave(evb_hub *self, const evb_request *request, evb_error *err);
+int evb_hub_group_busy(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_groups(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_group_reset(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_group_delete(evb_hub *self, const evb_request *request, evb_error *err);

@@ -24,7 +24,7 @@
 
 /* Requests have no mark: what is under way is bounded by who sends it, and one that a full queue dropped would never be
  * answered. */
-enum { FEED_HWM = 256, REQUEST_HWM = 0, CHANNELS_MAX = 64, FDS_MAX = 64 };
+enum { FEED_HWM = 256, REQUEST_HWM = 0, FDS_MAX = 64 };
 
 static const int64_t MESSAGE_MOST = (int64_t)EVB_PAYLOAD_MOST + EVB_RECORD_OVERHEAD;
 
@@ -33,7 +33,10 @@ struct evb_link {
     evb_url url;
     char text[EVB_ENDPOINT_MAX];
     evb_channel *channels; /* a list */
-    unsigned monitors;     /* made so far, for their names */
+    size_t channel_count;
+    zmq_pollitem_t *items; /* for evb_link_wait */
+    size_t item_room;
+    unsigned monitors; /* made so far, for their names */
 };
 
 struct evb_channel {
@@ -67,6 +70,7 @@ void evb_link_destroy(evb_link **self) {
         return;
     while (zmq_ctx_term((*self)->context) && errno == EINTR)
         continue;
+    free((*self)->items);
     free(*self);
     *self = NULL;
 }
@@ -105,6 +109,7 @@ evb_channel *evb_channel_new(evb_link *link, evb_channel_kind kind) {
         return NULL;
     *self = (evb_channel){.link = link, .next = link->channels, .kind = kind, .listening = true};
     link->channels = self;
+    link->channel_count++;
     return self;
 }
 
@@ -126,6 +131,7 @@ void evb_channel_destroy(evb_channel **self) {
     while (*at != *self)
         at = &(*at)->next;
     *at = (*self)->next;
+    (*self)->link->channel_count--;
     free(*self);
     *self = NULL;
 }
@@ -266,7 +272,7 @@ void evb_message_free(evb_message *self) {
 
 static size_t add_channels(const evb_link *self, zmq_pollitem_t *items) {
     size_t n = 0;
-    for (const evb_channel *c = self->channels; c && n + 2 <= CHANNELS_MAX; c = c->next) {
+    for (const evb_channel *c = self->channels; c; c = c->next) {
         if (!c->socket)
             continue;
         items[n++] = (zmq_pollitem_t){c->monitor, 0, ZMQ_POLLIN, 0};
@@ -285,11 +291,24 @@ static short from_zmq(short events) {
                    ((events & ZMQ_POLLERR) ? POLLERR : 0));
 }
 
+static bool room_for_items(evb_link *self, size_t count) {
+    if (count <= self->item_room)
+        return true;
+    zmq_pollitem_t *items = realloc(self->items, count * 2 * sizeof *items);
+    if (!items)
+        return false;
+    self->items = items;
+    self->item_room = count * 2;
+    return true;
+}
+
 int evb_link_wait(evb_link *self, struct pollfd *fds, size_t count, int64_t timeout_ns, evb_error *err) {
-    zmq_pollitem_t items[CHANNELS_MAX + FDS_MAX];
     int ready = 0;
     if (count > FDS_MAX)
         return evb_fail(err, EVB_EINVAL, "evb_bus_wait: more than %d descriptors", FDS_MAX);
+    if (!room_for_items(self, self->channel_count * 2 + count))
+        return evb_fail(err, EVB_ENOMEM, "%s: out of memory", self->text);
+    zmq_pollitem_t *items = self->items;
     size_t n = add_channels(self, items);
     for (size_t i = 0; i < count; i++)
         items[n + i] = (zmq_pollitem_t){NULL, fds[i].fd, to_zmq(fds[i].events), 0};

@@ -219,7 +219,7 @@ size_t evb_child_fds(const evb_child *self, struct pollfd *fds) {
         fds[n++] = (struct pollfd){self->out.fd, POLLIN, 0};
     if (self->err.fd >= 0)
         fds[n++] = (struct pollfd){self->err.fd, POLLIN, 0};
-    if (self->in >= 0 && self->feed.size)
+    if (self->in >= 0)
         fds[n++] = (struct pollfd){self->in, POLLOUT, 0};
     return n;
 }
@@ -338,6 +338,8 @@ void evb_child_hurry(evb_child *self) {
     if (!self->ended && !self->end.late)
         self->due_ns = 0;
 }
+
+bool evb_child_is_late(const evb_child *self) { return self->end.late || self->due_ns == 0; }
 
 pid_t evb_child_pid(const evb_child *self) { return self->pid; }
 

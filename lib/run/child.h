@@ -54,7 +54,8 @@ evb_child *evb_child_new(const evb_child_options *options, evb_error *err);
 /* Forgets it; one that still runs is killed with its group. */
 void evb_child_destroy(evb_child **self);
 
-/* What to wait for: fills at most EVB_CHILD_FDS and returns how many. */
+/* What to wait for: fills at most EVB_CHILD_FDS and returns how many. That of EVB_STDIN_FEED, for POLLOUT, belongs in an
+ * edge-triggered epoll(7). */
 size_t evb_child_fds(const evb_child *self, struct pollfd *fds);
 int64_t evb_child_deadline(const evb_child *self); /* monotonic; INT64_MAX: none */
 
@@ -72,6 +73,7 @@ void evb_child_signal(const evb_child *self, int sig);
 
 /* As if its time were over now: SIGTERM, and SIGKILL later. */
 void evb_child_hurry(evb_child *self);
+bool evb_child_is_late(const evb_child *self); /* whether its time is over */
 pid_t evb_child_pid(const evb_child *self);
 
 /* What was kept; the owner may take bytes off the front. *lost (may be NULL): how many were not kept. */

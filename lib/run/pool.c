@@ -10,7 +10,9 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/queue.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -60,6 +62,7 @@ struct evb_pool {
     evb_pool_done_fn *done;
     void *context;
     slot *slots;
+    int fd;           /* epoll(7), of all that the commands write, and of their ends */
     evb_table *lanes; /* topic to its lane */
     TAILQ_HEAD(, lane) ready;
     size_t ready_events; /* the events of lanes in ready */
@@ -84,7 +87,8 @@ evb_pool *evb_pool_new(const evb_pool_options *options, evb_pool_done_fn *done, 
     TAILQ_INIT(&self->ready);
     self->slots = calloc(self->how.jobs, sizeof *self->slots);
     self->lanes = evb_table_new();
-    if (!self->slots || !self->lanes) {
+    self->fd = epoll_create1(EPOLL_CLOEXEC);
+    if (!self->slots || !self->lanes || self->fd < 0) {
         evb_pool_destroy(&self);
         return NULL;
     }
@@ -116,6 +120,8 @@ void evb_pool_destroy(evb_pool **self) {
     }
     if (p->lanes)
         evb_table_destroy(&p->lanes, drop_lane);
+    if (p->fd >= 0)
+        close(p->fd);
     evb_environ_free(&p->environ);
     evb_buf_free(&p->input);
     free(p->slots);
@@ -313,6 +319,29 @@ static bool child_options(evb_pool *self, const evb_event *event, evb_child_opti
     return o->environment;
 }
 
+/* Has the slot's new command waited for. A descriptor that is closed leaves the epoll by itself. */
+static bool watch(evb_pool *self, slot *s) {
+    struct pollfd fds[EVB_CHILD_FDS];
+    struct epoll_event event = {.data.u64 = (uint64_t)(s - self->slots)};
+    size_t count = evb_child_fds(s->child, fds);
+    for (size_t i = 0; i < count; i++) {
+        event.events = fds[i].events & POLLOUT ? (uint32_t)EPOLLOUT | (uint32_t)EPOLLET : (uint32_t)EPOLLIN;
+        if (epoll_ctl(self->fd, EPOLL_CTL_ADD, fds[i].fd, &event) < 0)
+            return false;
+    }
+    return true;
+}
+
+/* Starts a command in the slot. False and *err. */
+static bool spawn(evb_pool *self, slot *s, const evb_child_options *o, evb_error *err) {
+    s->child = evb_child_new(o, err);
+    if (s->child && !watch(self, s)) {
+        evb_fail(err, EVB_ENOMEM, "too many descriptors");
+        evb_child_destroy(&s->child);
+    }
+    return s->child;
+}
+
 /* Starts the slot's command for its events. */
 static void run(evb_pool *self, slot *s) {
     evb_error err = {.code = EVB_ENOMEM, .text = "out of memory"};
@@ -326,8 +355,7 @@ static void run(evb_pool *self, slot *s) {
         give_back_unstarted(self, s, err.code == EVB_ENOMEM ? EVB_RUN_FAILED : EVB_RUN_NEVER, &err);
         return;
     }
-    s->child = evb_child_new(&o, &err);
-    if (!s->child)
+    if (!spawn(self, s, &o, &err))
         give_back_unstarted(self, s, EVB_RUN_FAILED, &err);
 }
 
@@ -337,10 +365,9 @@ static void feed(evb_pool *self, slot *s) {
     evb_child_options o;
     const void *data;
     size_t size;
-    if (!s->child) {
-        bool ok = child_options(self, NULL, &o);
+    if (!s->child && child_options(self, NULL, &o)) {
         o.in = EVB_STDIN_FEED;
-        s->child = ok ? evb_child_new(&o, &err) : NULL;
+        spawn(self, s, &o, &err);
     }
     if (!s->child || make_input(self, s, &data, &size, &err)) {
         give_back_unstarted(self, s, err.code == EVB_EDATA && s->child ? EVB_RUN_NEVER : EVB_RUN_FAILED, &err);
@@ -348,7 +375,8 @@ static void feed(evb_pool *self, slot *s) {
     }
     s->begun_ns = evb_clock_wall_ns();
     s->due_ns = self->how.timeout_ns > 0 ? evb_clock_monotonic_ns() + self->how.timeout_ns : INT64_MAX;
-    evb_child_feed(s->child, data, size); /* one that reads no more is about to end */
+    if (!evb_child_feed(s->child, data, size))
+        evb_child_hurry(s->child); /* it reads no more */
 }
 
 /* ---- ends ---- */
@@ -433,6 +461,13 @@ static void finish_kept(evb_pool *self, slot *s) {
     evb_child_destroy(&s->child);
 }
 
+/* When the slot is to be looked at though its command says nothing. */
+static int64_t slot_due(const evb_pool *self, const slot *s) {
+    int64_t due = s->child ? evb_child_deadline(s->child) : INT64_MAX;
+    bool kept = s->child && self->how.keep && !STAILQ_EMPTY(&s->items);
+    return kept && s->due_ns < due && !evb_child_is_late(s->child) ? s->due_ns : due;
+}
+
 static void step_slot(evb_pool *self, slot *s, int64_t now) {
     bool ended = evb_child_step(s->child);
     if (self->how.keep) {
@@ -467,37 +502,37 @@ static void give_back_waiting(evb_pool *self) {
     }
 }
 
-void evb_pool_step(evb_pool *self) {
+/* The slots whose commands have something for us, or whose time is over. */
+static void step_slots(evb_pool *self) {
+    struct epoll_event events[64];
     int64_t now = evb_clock_monotonic_ns();
-    for (size_t i = 0; i < self->how.jobs; i++) {
-        if (self->slots[i].child)
-            step_slot(self, &self->slots[i], now);
-        if (!self->draining)
-            start(self, &self->slots[i]);
+    int count = epoll_wait(self->fd, events, (int)(sizeof events / sizeof *events), 0);
+    for (int i = 0; i < count; i++) {
+        slot *s = &self->slots[events[i].data.u64];
+        if (s->child)
+            step_slot(self, s, now);
     }
+    for (size_t i = 0; i < self->how.jobs; i++)
+        if (self->slots[i].child && now >= slot_due(self, &self->slots[i]))
+            step_slot(self, &self->slots[i], now);
+}
+
+void evb_pool_step(evb_pool *self) {
+    step_slots(self);
+    for (size_t i = 0; !self->draining && i < self->how.jobs; i++)
+        start(self, &self->slots[i]);
     if (self->draining)
         give_back_waiting(self);
 }
 
 /* ---- waiting ---- */
 
-size_t evb_pool_fds_most(const evb_pool *self) { return self->how.jobs * EVB_CHILD_FDS; }
-
-size_t evb_pool_fds(const evb_pool *self, struct pollfd *fds) {
-    size_t n = 0;
-    for (size_t i = 0; i < self->how.jobs; i++)
-        if (self->slots[i].child)
-            n += evb_child_fds(self->slots[i].child, fds + n);
-    return n;
-}
+int evb_pool_fd(const evb_pool *self) { return self->fd; }
 
 int64_t evb_pool_deadline(const evb_pool *self) {
     int64_t at = INT64_MAX;
     for (size_t i = 0; i < self->how.jobs; i++) {
-        const slot *s = &self->slots[i];
-        int64_t due = s->child ? evb_child_deadline(s->child) : INT64_MAX;
-        if (s->child && self->how.keep && !STAILQ_EMPTY(&s->items) && s->due_ns < due)
-            due = s->due_ns;
+        int64_t due = slot_due(self, &self->slots[i]);
         at = due < at ? due : at;
     }
     return at;

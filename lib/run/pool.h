@@ -1,7 +1,7 @@
 /* pool.h: runs a command for events, several at once, each topic's events one after the other.
  *
  * Each event added is given back once, by `done`, with how its command ended. The command has the event in its
- * environment (run/environ.h) and the payload on its stdin. Who owns the pool waits with poll(2) on evb_pool_fds until
+ * environment (run/environ.h) and the payload on its stdin. Who owns the pool waits with poll(2) on evb_pool_fd until
  * evb_pool_deadline, then calls evb_pool_step. */
 #ifndef EVB_POOL_H
 #define EVB_POOL_H
@@ -47,7 +47,7 @@ typedef struct {
 
 typedef void evb_pool_done_fn(void *context, const evb_event *event, uint64_t tag, const evb_outcome *outcome);
 
-/* NULL: out of memory. */
+/* NULL: out of memory, or of descriptors. */
 evb_pool *evb_pool_new(const evb_pool_options *options, evb_pool_done_fn *done, void *context);
 
 /* Kills what still runs; done is not called for it. */
@@ -59,9 +59,8 @@ bool evb_pool_room(const evb_pool *self);
 /* Takes a copy of the event; it is started from evb_pool_step. False: out of memory. */
 bool evb_pool_add(evb_pool *self, const evb_event *event, uint64_t tag);
 
-/* How many pollfds it wants at most; fills them and returns how many. */
-size_t evb_pool_fds_most(const evb_pool *self);
-size_t evb_pool_fds(const evb_pool *self, struct pollfd *fds);
+/* A descriptor to wait on for POLLIN: the pool's until its end. */
+int evb_pool_fd(const evb_pool *self);
 int64_t evb_pool_deadline(const evb_pool *self); /* monotonic; INT64_MAX: none */
 
 /* Takes in what has ended, calls done, and starts what can be started. */
