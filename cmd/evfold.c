@@ -26,6 +26,8 @@
 #include "event/jv_event.h"
 #include "fold_options.h"
 #include "fold_state.h"
+#include "program.h"
+#include "signals.h"
 
 enum { WRITE_SIZE = 128 * 1024, LOOK_AT_CLOCK = 64, FIRST_CHECK = 1024 };
 static const int64_t IDLE_KEEP_NS = 300 * EVB_SECOND_NS; /* when only the position has moved */
@@ -59,44 +61,6 @@ typedef struct session {
 
 static void say(const char *text) { fprintf(stderr, "evfold: %s\n", text); }
 
-/* ---- signals ---- */
-
-static volatile sig_atomic_t caught;
-static int wake[2] = {-1, -1};
-
-static void on_signal(int sig) {
-    int keep = errno;
-    caught = sig;
-    if (write(wake[1], "", 1) < 0) /* full: it wakes already */
-        errno = keep;
-    alarm(1);
-    errno = keep;
-}
-
-static void on_alarm(int sig) {
-    (void)sig;
-    alarm(1);
-}
-
-static void catch_signals(void) {
-    struct sigaction once = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND}, tick = {.sa_handler = on_alarm};
-    if (pipe2(wake, O_CLOEXEC | O_NONBLOCK) < 0)
-        return;
-    sigaction(SIGINT, &once, NULL);
-    sigaction(SIGTERM, &once, NULL);
-    sigaction(SIGALRM, &tick, NULL);
-}
-
-static void die_of(int sig) {
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, sig);
-    signal(sig, SIG_DFL);
-    raise(sig);
-    sigprocmask(SIG_UNBLOCK, &set, NULL);
-    _exit(128 + sig);
-}
-
 /* ---- printing ---- */
 
 /* Writes all that is printed. 0; EVB_EIO and out_errno, which is EINTR when a signal ended it. */
@@ -107,10 +71,10 @@ static int flush_out(session *s) {
         if (n >= 0)
             done += (size_t)n;
         else if (errno == EAGAIN)
-            poll(&(struct pollfd){STDOUT_FILENO, POLLOUT, 0}, 1, caught ? 0 : -1);
+            poll(&(struct pollfd){STDOUT_FILENO, POLLOUT, 0}, 1, signals_caught ? 0 : -1);
         else if (errno != EINTR)
             s->out_errno = errno;
-        if (n < 0 && caught && !s->out_errno)
+        if (n < 0 && signals_caught && !s->out_errno)
             s->out_errno = EINTR;
     }
     s->out.size = 0;
@@ -256,7 +220,7 @@ static int become_ready(session *s, const evb_event *event) {
 
 /* There is no event at once: writes what is printed, keeps the state if it is time, waits. */
 static outcome pause_here(session *s) {
-    struct pollfd fds[2] = {{wake[0], POLLIN, 0}, {STDOUT_FILENO, 0, 0}};
+    struct pollfd fds[2] = {{signals_fd(), POLLIN, 0}, {STDOUT_FILENO, 0, 0}};
     if (flush_out(s))
         return fault_of(s);
     if (keep_due(s, evb_clock_monotonic_ns()) == 0 && keep(s))
@@ -336,7 +300,7 @@ static outcome step(session *s, const fold_bound *bound) {
 
 static outcome fold(session *s, const fold_bound *bound) {
     outcome why = GO_ON;
-    while (why == GO_ON && !caught)
+    while (why == GO_ON && !signals_caught)
         why = step(s, bound);
     return why == GO_ON ? END_SIGNAL : why;
 }
@@ -410,7 +374,7 @@ static int run(session *s, int *sig) {
     case GO_ON:
     case END_HEAD:
     case END_AT: return 0;
-    case END_SIGNAL: *sig = caught; return 0;
+    case END_SIGNAL: *sig = signals_caught; return 0;
     case END_READER: *sig = SIGPIPE; return 0;
     case END_EXPRESSION:
     case END_FAULT: break;
@@ -481,7 +445,7 @@ static int check_last(session *s) {
     how.allow_gap = false;
     evb_sub *sub = evb_sub_new(s->bus, &how, NULL, NULL, &s->err);
     int rc = sub ? EVB_NOTHING : s->err.code;
-    while (rc == EVB_NOTHING && (rc = evb_sub_next(sub, &event, &s->err)) == EVB_NOTHING && !caught &&
+    while (rc == EVB_NOTHING && (rc = evb_sub_next(sub, &event, &s->err)) == EVB_NOTHING && !signals_caught &&
            !(rc = evb_bus_wait(s->bus, NULL, 0, -1, &s->err)))
         ;
     if (rc == EVB_EVENT && event.seq == s->now.last_seq)
@@ -517,11 +481,7 @@ static int check_hub(session *s) {
 }
 
 static int open_bus(session *s) {
-    const evb_environment env = fold_environment();
-    char *url = s->opt.url ? strdup(s->opt.url) : evb_paths_url(&env, &s->err);
-    if (url)
-        s->bus = evb_bus_new(url, s->opt.timeout_ns ? s->opt.timeout_ns : -1, &s->err);
-    free(url);
+    s->bus = program_bus(s->opt.url, s->opt.timeout_ns, &s->err);
     if (!s->bus)
         return s->err.code;
     int rc = check_hub(s);
@@ -544,17 +504,17 @@ int main(int argc, char **argv) {
     static session s = {.lock = -1};
     bool asked = false;
     int sig = 0;
-    fold_hold_descriptors();
+    program_hold_descriptors();
     signal(SIGPIPE, SIG_IGN);
     int rc = fold_options_read(&s.opt, argc, argv, &asked, &s.err);
     if (!rc && !asked) {
-        catch_signals();
+        signals_catch(2);
         rc = open_session(&s);
     }
     if (rc)
         say(s.err.text);
     int code = rc || asked ? evb_err_exit(rc) : run(&s, &sig);
     if (sig)
-        die_of(sig);
+        signals_die_of(sig);
     _exit(code); /* all is written: nothing to take down */
 }

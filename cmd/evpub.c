@@ -19,11 +19,12 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/opts.h"
-#include "base/paths.h"
 #include "base/units.h"
 #include "evbus.h"
 #include "event/json.h"
 #include "event/limits.h"
+#include "program.h"
+#include "signals.h"
 
 enum {
     READ_SIZE = 256 * 1024,
@@ -106,41 +107,6 @@ static void say(const char *text) { fprintf(stderr, "evpub: %s\n", text); }
 /* ---- signals ---- */
 
 static const int64_t GRACE_NS = 2 * EVB_SECOND_NS; /* for what is under way when a signal comes */
-static volatile sig_atomic_t caught;
-static int wake[2] = {-1, -1};
-
-static void on_signal(int sig) {
-    int keep = errno;
-    caught = sig;
-    if (write(wake[1], "", 1) < 0) /* full: it wakes already */
-        errno = keep;
-    alarm(1);
-    errno = keep;
-}
-
-static void on_alarm(int sig) {
-    (void)sig;
-    alarm(1);
-}
-
-static void catch_signals(void) {
-    struct sigaction once = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND}, tick = {.sa_handler = on_alarm};
-    if (pipe2(wake, O_CLOEXEC | O_NONBLOCK) < 0)
-        return;
-    sigaction(SIGINT, &once, NULL);
-    sigaction(SIGTERM, &once, NULL);
-    sigaction(SIGALRM, &tick, NULL);
-}
-
-static void die_of(int sig) {
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, sig);
-    signal(sig, SIG_DFL);
-    raise(sig);
-    sigprocmask(SIG_UNBLOCK, &set, NULL);
-    _exit(128 + sig);
-}
 
 /* ---- -p ---- */
 
@@ -153,7 +119,7 @@ static void flush_out(session *s) {
             done += (size_t)n;
         else if (errno == EAGAIN)
             poll(&(struct pollfd){STDOUT_FILENO, POLLOUT, 0}, 1, -1);
-        else if (errno != EINTR || caught)
+        else if (errno != EINTR || signals_caught)
             s->out_errno = errno;
     }
     s->out.size = 0;
@@ -293,7 +259,7 @@ static int read_some(session *s, int fd, const char *name) {
 
 /* Waits for the hub, or also for input. 1 when there is input, 0, or an error. */
 static int wait_for(session *s, bool input, int64_t timeout_ns) {
-    struct pollfd fds[2] = {{wake[0], POLLIN, 0}, {STDIN_FILENO, POLLIN, 0}};
+    struct pollfd fds[2] = {{signals_fd(), POLLIN, 0}, {STDIN_FILENO, POLLIN, 0}};
     int rc = evb_bus_wait(s->bus, fds, input ? 2 : 1, timeout_ns, &s->err);
     return rc < 0 ? rc : fds[1].revents != 0;
 }
@@ -302,7 +268,7 @@ static int wait_for(session *s, bool input, int64_t timeout_ns) {
  * takes longer than what it would be asked for. */
 static int wait_for_input(session *s) {
     struct pollfd in = {STDIN_FILENO, POLLIN, 0};
-    if (poll(&in, 1, 0) > 0 || caught)
+    if (poll(&in, 1, 0) > 0 || signals_caught)
         return in.revents != 0;
     int rc = s->opt.atomic ? 0 : evb_pub_send(s->pub, &s->err);
     if (rc)
@@ -345,7 +311,7 @@ static int finish_caught(session *s) {
 /* Sends what is left and waits until all is acknowledged, or a signal comes. */
 static int finish(session *s) {
     int rc = 0;
-    while (rc >= 0 && !caught && evb_pub_pending(s->pub))
+    while (rc >= 0 && !signals_caught && evb_pub_pending(s->pub))
         if ((rc = evb_pub_send(s->pub, &s->err)) == 0)
             rc = wait_for(s, false, -1);
     return rc;
@@ -357,14 +323,14 @@ static int run_stream(session *s) {
     int rc = 0;
     s->line = 1;
     s->line_most = EVB_PAYLOAD_ASK;
-    catch_signals();
-    while (!rc && !caught && !all_taken(s))
+    signals_catch(2);
+    while (!rc && !signals_caught && !all_taken(s))
         rc = stream_step(s);
     if (rc && ((rc != EVB_EDATA && rc != EVB_EIO) || s->opt.atomic))
         return rc;
     evb_error first = s->err;
-    int late = caught ? 0 : finish(s);
-    if (caught)
+    int late = signals_caught ? 0 : finish(s);
+    if (signals_caught)
         return finish_caught(s);
     if (rc)
         s->err = first;
@@ -468,15 +434,6 @@ static int set_operands(session *s, int count, char **operands) {
     return evb_topic_check(s->event.topic, s->event.topic_size, &s->err);
 }
 
-static int print_answer(session *s, bool *asked) {
-    int rc = evb_opts_answer(&OPTS, &s->opt.standard, &s->out, asked, &s->err);
-    if (rc || !*asked)
-        return rc;
-    flush_out(s);
-    bool failed = s->out_errno && s->out_errno != EPIPE;
-    return failed ? evb_fail_errno(&s->err, EVB_EIO, s->out_errno, "stdout") : 0;
-}
-
 static int parse(session *s, int argc, char **argv, bool *asked) {
     int first;
     s->opt.timeout_ns = 5 * EVB_SECOND_NS;
@@ -484,7 +441,7 @@ static int parse(session *s, int argc, char **argv, bool *asked) {
     int rc = evb_opts_parse(&OPTS, &s->opt, argc, argv, &first, &s->err);
     s->opt.atomic |= s->opt.expected != ANY_VERSION;
     if (!rc)
-        rc = print_answer(s, asked);
+        rc = program_answer(&OPTS, &s->opt.standard, asked, &s->err);
     if (rc || *asked)
         return rc;
     rc = set_operands(s, argc - first, argv + first);
@@ -492,8 +449,6 @@ static int parse(session *s, int argc, char **argv, bool *asked) {
 }
 
 static int open_bus(session *s) {
-    const evb_environment env = {getenv("EVBUS_URL"), getenv("XDG_RUNTIME_DIR"), getenv("XDG_STATE_HOME"),
-                                 getenv("HOME"), getuid()};
     const evb_pub_options how = {.stored = s->opt.print || s->opt.print_version ? on_stored : NULL,
                                  .again = on_again,
                                  .context = s,
@@ -501,10 +456,7 @@ static int open_bus(session *s) {
                                  .atomic = s->opt.atomic,
                                  .expects = s->opt.expected != ANY_VERSION,
                                  .expected = s->opt.expected};
-    char *url = s->opt.url ? strdup(s->opt.url) : evb_paths_url(&env, &s->err);
-    if (url)
-        s->bus = evb_bus_new(url, s->opt.timeout_ns ? s->opt.timeout_ns : -1, &s->err);
-    free(url);
+    s->bus = program_bus(s->opt.url, s->opt.timeout_ns, &s->err);
     if (s->bus)
         s->pub = evb_pub_new(s->bus, &how, &s->err);
     if (s->opt.json && !(s->json = evb_json_new()))
@@ -530,7 +482,7 @@ static void report_events(const session *s, int rc) {
         fprintf(stderr, "already stored as seq %llu", (unsigned long long)s->again_seq);
         return;
     }
-    fprintf(stderr, "%s%llu event%s %s", rc || caught ? "; " : "", fresh, fresh == 1 ? "" : "s", what);
+    fprintf(stderr, "%s%llu event%s %s", rc || signals_caught ? "; " : "", fresh, fresh == 1 ? "" : "s", what);
     if (again)
         fprintf(stderr, ", %llu already stored", again);
     if (pending)
@@ -539,11 +491,11 @@ static void report_events(const session *s, int rc) {
 
 /* Says how it went, if there is anything to say. */
 static void report(const session *s, int rc) {
-    if (!rc && !caught && !s->opt.verbose)
+    if (!rc && !signals_caught && !s->opt.verbose)
         return;
     fprintf(stderr, "evpub: %s%s", s->topic ? s->topic : "", s->topic ? ": " : "");
-    if (rc || caught)
-        fputs(caught ? strsignal(caught) : s->err.text, stderr);
+    if (rc || signals_caught)
+        fputs(signals_caught ? strsignal(signals_caught) : s->err.text, stderr);
     report_events(s, rc);
     fputc('\n', stderr);
 }
@@ -552,24 +504,17 @@ static int run(session *s) {
     int rc = is_one(s) ? run_one(s) : run_stream(s);
     flush_out(s);
     report(s, rc);
-    if (!rc && s->out_errno && s->out_errno != EPIPE && !caught) {
+    if (!rc && s->out_errno && s->out_errno != EPIPE && !signals_caught) {
         rc = EVB_EIO;
         fprintf(stderr, "evpub: stdout: %s\n", strerror(s->out_errno));
     }
     return rc;
 }
 
-/* Puts something that fails in the place of a standard descriptor that is closed, so that no socket gets its number. */
-static void hold_descriptors(void) {
-    for (int fd = 0; fd < 3; fd++)
-        if (fcntl(fd, F_GETFD) < 0)
-            open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
-}
-
 int main(int argc, char **argv) {
     static session s;
     bool asked = false;
-    hold_descriptors();
+    program_hold_descriptors();
     setvbuf(stderr, NULL, _IOLBF, 0); /* a message is one write, also where many share a terminal or a log */
     signal(SIGPIPE, SIG_IGN);
     int rc = parse(&s, argc, argv, &asked);
@@ -579,7 +524,7 @@ int main(int argc, char **argv) {
         say(s.err.text);
     else if (!asked)
         rc = run(&s);
-    if (caught)
-        die_of(caught);
+    if (signals_caught)
+        signals_die_of(signals_caught);
     _exit(evb_err_exit(rc)); /* what is acknowledged is stored: nothing to take down */
 }

@@ -18,6 +18,7 @@
 #include "base/units.h"
 #include "event/expr.h"
 #include "event/position.h"
+#include "program.h"
 
 static const uint64_t NONE = UINT64_MAX;
 
@@ -129,15 +130,6 @@ static int set_init(fold_options *o, evb_error *err) {
     return ok ? 0 : evb_fail(err, EVB_EINVAL, "--init: %.100s: not JSON", o->init_text);
 }
 
-static int print_answer(const fold_options *o, bool *asked, evb_error *err) {
-    evb_buf out = {0};
-    int rc = evb_opts_answer(&OPTS, &o->standard, &out, asked, err);
-    bool ok =
-        rc || !*asked || (fwrite(out.data, 1, out.size, stdout) == out.size && fflush(stdout) == 0) || errno == EPIPE;
-    evb_buf_free(&out);
-    return ok ? rc : evb_fail_errno(err, EVB_EIO, errno, "stdout");
-}
-
 /* The last operand is the expression, those before it are patterns. */
 static int set_operands(fold_options *o, int count, char **operands, evb_error *err) {
     if (count < 1)
@@ -152,7 +144,8 @@ int fold_options_read(fold_options *out, int argc, char **argv, bool *asked, evb
     int first, rc;
     *out = (fold_options){.ready_text = NONE, .ready_fd = -1, .every_ns = 10 * EVB_SECOND_NS};
     out->timeout_ns = 5 * EVB_SECOND_NS;
-    if ((rc = evb_opts_parse(&OPTS, out, argc, argv, &first, err)) || (rc = print_answer(out, asked, err)) || *asked)
+    if ((rc = evb_opts_parse(&OPTS, out, argc, argv, &first, err)) ||
+        (rc = program_answer(&OPTS, &out->standard, asked, err)) || *asked)
         return rc;
     const char *wrong = conflict(out);
     if (wrong)
@@ -163,15 +156,4 @@ int fold_options_read(fold_options *out, int argc, char **argv, bool *asked, evb
         (rc = set_at(out, err)))
         return rc;
     return set_init(out, err);
-}
-
-evb_environment fold_environment(void) {
-    return (evb_environment){getenv("EVBUS_URL"), getenv("XDG_RUNTIME_DIR"), getenv("XDG_STATE_HOME"), getenv("HOME"),
-                             getuid()};
-}
-
-void fold_hold_descriptors(void) {
-    for (int fd = 0; fd < 3; fd++)
-        if (fcntl(fd, F_GETFD) < 0)
-            open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
 }

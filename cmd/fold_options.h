@@ -32,10 +32,4 @@ typedef struct {
 /* Reads argv, and answers --help and the like on stdout (*asked). 0; EVB_EINVAL, EVB_EIO, EVB_ENOMEM. */
 int fold_options_read(fold_options *out, int argc, char **argv, bool *asked, evb_error *err);
 
-/* What of the environment evbus knows. */
-evb_environment fold_environment(void);
-
-/* Puts something that fails in the place of a standard descriptor that is closed, so that no socket gets its number. */
-void fold_hold_descriptors(void);
-
 #endif

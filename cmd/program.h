@@ -1,0 +1,21 @@
+/* program.h: what every program does at its start. */
+#ifndef EVB_PROGRAM_H
+#define EVB_PROGRAM_H
+
+#include "base/opts.h"
+#include "base/paths.h"
+#include "evbus.h"
+
+/* Puts something that fails in the place of a standard descriptor that is closed, so that no socket gets its number. */
+void program_hold_descriptors(void);
+
+/* The environment as far as paths depend on it. */
+evb_environment program_environment(void);
+
+/* Prints what --help, --version or --print-completion ask for; *asked: one did. Errors as evb_opts_answer, EVB_EIO. */
+int program_answer(const evb_opts *opts, const evb_opts_standard *standard, bool *asked, evb_error *err);
+
+/* A bus for the hub at url, or by default where the environment says. timeout_ns 0: none. NULL and *err. */
+evb_bus *program_bus(const char *url, int64_t timeout_ns, evb_error *err);
+
+#endif

@@ -1,0 +1,77 @@
+/* signals.c: handlers that set a flag and write to a pipe of our own.
+ *
+ * The state is the process's, as signal handlers are. Leaves to others: what a signal means for the program. */
+#include "signals.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <unistd.h>
+
+volatile sig_atomic_t signals_caught, signals_count;
+
+static int wake[2] = {-1, -1};
+static int deadly_count;
+static volatile sig_atomic_t *flags[NSIG];
+
+static void wake_up(void) {
+    int keep = errno;
+    ssize_t ignored = write(wake[1], "", 1); /* full: it wakes already */
+    (void)ignored;
+    errno = keep;
+}
+
+static void on_signal(int sig) {
+    signals_caught = sig;
+    signals_count++;
+    if (signals_count + 1 == deadly_count) {
+        signal(SIGINT, SIG_DFL);
+        signal(SIGTERM, SIG_DFL);
+    }
+    wake_up();
+    alarm(1);
+}
+
+static void on_alarm(int sig) {
+    (void)sig;
+    alarm(1);
+}
+
+static void on_other(int sig) {
+    *flags[sig] = 1;
+    wake_up();
+}
+
+void signals_catch(int deadly) {
+    const struct sigaction stop = {.sa_handler = on_signal}, tick = {.sa_handler = on_alarm};
+    deadly_count = deadly;
+    if (pipe2(wake, O_CLOEXEC | O_NONBLOCK) < 0)
+        return;
+    sigaction(SIGINT, &stop, NULL);
+    sigaction(SIGTERM, &stop, NULL);
+    sigaction(SIGALRM, &tick, NULL);
+}
+
+int signals_fd(void) { return wake[0]; }
+
+void signals_clear(void) {
+    char bytes[64];
+    while (read(wake[0], bytes, sizeof bytes) > 0)
+        continue;
+}
+
+void signals_also(int sig, volatile sig_atomic_t *flag) {
+    const struct sigaction other = {.sa_handler = on_other, .sa_flags = SA_RESTART};
+    flags[sig] = flag;
+    sigaction(sig, &other, NULL);
+}
+
+_Noreturn void signals_die_of(int sig) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, sig);
+    signal(sig, SIG_DFL);
+    raise(sig);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+    _exit(128 + sig);
+}
