@@ -3,9 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -30,6 +32,57 @@ int program_answer(const evb_opts *opts, const evb_opts_standard *standard, bool
     }
     evb_buf_free(&out);
     return rc;
+}
+
+/* Whether it may be run: 0 or an errno. */
+static int look_at(const char *path) {
+    struct stat about;
+    if (stat(path, &about) < 0)
+        return errno;
+    if (S_ISDIR(about.st_mode))
+        return EISDIR;
+    return access(path, X_OK) < 0 ? errno : 0;
+}
+
+/* The same for a name in one of PATH's directories, as execvp(3) looks for it. */
+static int look_in_path(const char *name) {
+    const char *path = getenv("PATH");
+    char file[PATH_MAX];
+    int found = ENOENT;
+    for (path = path ? path : "/bin:/usr/bin"; path && found;
+         path = strchr(path, ':') ? strchr(path, ':') + 1 : NULL) {
+        int size = (int)strcspn(path, ":");
+        if (snprintf(file, sizeof file, "%.*s/%s", size ? size : 1, size ? path : ".", name) >= (int)sizeof file)
+            continue;
+        int errnum = look_at(file);
+        if (!errnum || errnum == EACCES)
+            found = errnum;
+    }
+    return found;
+}
+
+int program_find(const char *command, evb_error *err) {
+    int errnum = strchr(command, '/') ? look_at(command) : *command ? look_in_path(command) : ENOENT;
+    if (!errnum)
+        return 0;
+    return evb_fail_errno(err, errnum == EACCES ? EVB_EPERM : EVB_EINVAL, errnum, "%.200s", command);
+}
+
+const char **program_environ(const char *url) {
+    size_t count = 0, n = 0;
+    char *own = NULL;
+    while (environ[count])
+        count++;
+    const char **list = calloc(count + 2, sizeof *list);
+    if (!list || (url && asprintf(&own, "EVBUS_URL=%s", url) < 0)) {
+        free(list);
+        return NULL;
+    }
+    for (size_t i = 0; i < count; i++)
+        if (!own || strncmp(environ[i], "EVBUS_URL=", 10) != 0)
+            list[n++] = environ[i];
+    list[n] = own;
+    return list;
 }
 
 evb_bus *program_bus(const char *url, int64_t timeout_ns, evb_error *err) {

@@ -18,4 +18,11 @@ int program_answer(const evb_opts *opts, const evb_opts_standard *standard, bool
 /* A bus for the hub at url, or by default where the environment says. timeout_ns 0: none. NULL and *err. */
 evb_bus *program_bus(const char *url, int64_t timeout_ns, evb_error *err);
 
+/* Whether there is such a command: a path, or a name in PATH. 0; EVB_EINVAL, EVB_EPERM and why. */
+int program_find(const char *command, evb_error *err);
+
+/* Our environment with EVBUS_URL set to url, if that is not NULL: for a command that is to find the same hub. The list is the
+ * caller's to free, once; what it points at lives as long as the process. NULL: out of memory. */
+const char **program_environ(const char *url);
+
 #endif

@@ -290,6 +290,8 @@ int sub_parse(sub_session *s, int argc, char **argv, bool *asked) {
     wrong = wrong ? wrong : conflict(&s->opt);
     if (wrong)
         return evb_fail(&s->err, EVB_EINVAL, "%s", wrong);
+    if (s->opt.command && (rc = program_find(*s->opt.command, &s->err)))
+        return rc;
     s->how.patterns = (const char *const *)(argv + first);
     s->how.pattern_count = (size_t)(count - first);
     if ((rc = set_form(s)) || (rc = set_position(s)) || (rc = set_group(s)) || (rc = set_end(s)) ||

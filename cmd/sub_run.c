@@ -15,11 +15,10 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "program.h"
 #include "run/pool.h"
 #include "signals.h"
 #include "sub_session.h"
-
-extern char **environ;
 
 /* An event that is not done, or done behind one that is not. */
 typedef struct {
@@ -220,25 +219,9 @@ static void run(runner *r) {
 
 /* ---- beginning and end ---- */
 
-/* Ours, and where the hub is, for what the command publishes. */
-static const char **make_environment(const sub_session *s) {
-    static char url[512];
-    size_t count = 0;
-    while (environ[count])
-        count++;
-    const char **list = calloc(count + 2, sizeof *list);
-    size_t n = 0;
-    for (size_t i = 0; list && i < count; i++)
-        if (!s->opt.url || strncmp(environ[i], "EVBUS_URL=", 10) != 0)
-            list[n++] = environ[i];
-    if (list && s->opt.url && snprintf(url, sizeof url, "EVBUS_URL=%s", s->opt.url) < (int)sizeof url)
-        list[n++] = url;
-    return list;
-}
-
 static bool open_runner(runner *r) {
     const sub_options *o = &r->s->opt;
-    r->environment = make_environment(r->s);
+    r->environment = program_environ(o->url);
     const evb_pool_options how = {.argv = (const char *const *)o->command,
                                   .environment = r->environment,
                                   .jobs = o->jobs == SUB_NONE ? 1 : (size_t)o->jobs,

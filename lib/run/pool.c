@@ -64,7 +64,7 @@ struct evb_pool {
     slot *slots;
     int fd;           /* epoll(7), of all that the commands write, and of their ends */
     evb_table *lanes; /* topic to its lane */
-    TAILQ_HEAD(, lane) ready;
+    TAILQ_HEAD(lanes, lane) ready;
     size_t ready_events; /* the events of lanes in ready */
     size_t waiting, running, bytes;
     bool draining;

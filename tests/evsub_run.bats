@@ -1,0 +1,295 @@
+#!/usr/bin/env bats
+# evsub -- CMD: a command for each event: what it is given, in which order, and what its end means.
+
+load helper
+
+publish() { printf '%s\n' "${@:2}" | evpub "$1"; }
+
+@test "the payload is on stdin, the event in the environment" {
+    start_hub
+    evpub -H kind=new -H 'x-trace.id=7 8' --id one order.1 'a  b\n' >/dev/null
+    run -0 --separate-stderr evsub --from first -e -- \
+        sh -c 'cat; echo "|$EVBUS_TOPIC|$EVBUS_SEQ|$EVBUS_VERSION|$EVBUS_ID|$EVBUS_H_KIND|$EVBUS_H_X_TRACE_ID|$EVBUS_TIME"'
+    assert_output --regexp '^a  b\\n\|order.1\|1\|1\|one\|new\|7 8\|20[0-9-]+T[0-9:.]+Z$'
+    assert_equal "$stderr" ''
+}
+
+@test "any bytes arrive exactly, also none, a NUL, and 1 MiB" {
+    start_hub
+    printf 'a\0b\n\n' | evpub -s bin
+    evpub bin ''
+    head -c 1048576 /dev/urandom >big
+    evpub -f big bin
+    evsub --from first -e -- sh -c 'cat >got.$EVBUS_SEQ'
+    cmp <(printf 'a\0b\n\n') got.1
+    [[ -e got.2 && ! -s got.2 ]]
+    cmp big got.3
+}
+
+@test "nothing of an event before is in the environment, and the command finds the same hub" {
+    start_hub
+    publish t 1
+    EVBUS_H_OLD=x EVBUS_CAUSE=77 EVBUS_REPLAY=1 run -0 evsub -u "$EVBUS_URL" --from first -e -- \
+        sh -c 'echo "${EVBUS_H_OLD-none} $EVBUS_CAUSE ${EVBUS_REPLAY-none} $EVBUS_URL"'
+    assert_output "none 1 none $EVBUS_URL"
+}
+
+@test "a command has no descriptor of ours but 0, 1 and 2, and no signal ignored or blocked" {
+    start_hub
+    publish t 1
+    run -0 evsub -u "$EVBUS_URL" -g g --from first -e '#' -- sh -c 'ls -l /proc/$$/fd; grep -E "^Sig(Blk|Ign)" /proc/$$/status' 3>&- 4>&-
+    refute_output --partial socket:
+    refute_output --partial eventfd
+    assert_line --regexp '^SigBlk:[[:space:]]*0+$'
+    assert_line --regexp '^SigIgn:[[:space:]]*0{7}[018]0{8}$' # 32 and 33 are the C library's own
+}
+
+@test "-j runs several at once, one topic's events in order" {
+    start_hub
+    for ((i = 0; i < 200; i++)); do echo "t$((i % 5))$TAB$i"; done | evpub -T
+    evsub --from first -e -j 8 -- sh -c 'echo "$EVBUS_TOPIC $EVBUS_VERSION"' >out
+    assert_equal "$(wc -l <out)" 200
+    for t in 0 1 2 3 4; do
+        grep "^t$t " out | cut -d' ' -f2 >order
+        cmp order <(seq 40)
+    done
+}
+
+@test "-j: topics do not wait for each other" {
+    start_hub
+    mkfifo gate
+    printf '%s\n' "slow${TAB}1" "slow${TAB}2" "fast${TAB}3" "fast${TAB}4" | evpub -T
+    start evsub --from first -e -j 2 -- sh -c '[ "$EVBUS_SEQ" != 1 ] || read -r _ <gate; echo $EVBUS_SEQ' >out
+    wait_for_lines out 2
+    assert_equal "$(cat out)" $'3\n4'
+    echo >gate
+    wait_for_exit "$PID"
+    assert_equal "$(cat out)" $'3\n4\n1\n2'
+}
+
+@test "a failure is said and passed over; with --strict it ends evsub, and the cursor stands before it" {
+    start_hub
+    publish t 1 2 3 4
+    run -0 --separate-stderr evsub --from first -e -- sh -c 'read -r n; [ "$n" != 2 ] || exit 3; echo "$n"'
+    assert_output $'1\n3\n4'
+    assert_equal "$stderr" 'evsub: seq 2 t: exit 3'
+    run -1 --separate-stderr evsub --from first -e --strict -c ./cursor -- sh -c 'read -r n; [ "$n" != 3 ] || kill -9 $$; echo "$n"'
+    assert_output $'1\n2'
+    assert_equal "$stderr" 'evsub: seq 3 t: killed by SIGKILL'
+    run -0 evsub -e -c ./cursor -- cat
+    assert_output 34
+}
+
+@test "a command that there is not is said at once" {
+    run -64 evsub -- ./nowhere
+    assert_output 'evsub: ./nowhere: No such file or directory'
+    run -64 evsub -- nowhere-in-path x
+    assert_output 'evsub: nowhere-in-path: No such file or directory'
+    : >plain
+    run -77 evsub -- ./plain
+    run -64 evsub --
+    run -64 evsub -t -- cat
+    run -64 evsub -j 2
+    run -64 evsub --keep --batch 2 -- cat
+}
+
+@test "--shell: a line of the shell" {
+    start_hub
+    publish t x
+    run -0 evsub --from first -e --shell 'tr x y | cat; echo; echo "$EVBUS_TOPIC"'
+    assert_output $'y\nt'
+}
+
+@test "--cmd-timeout: TERM, then KILL to the whole process group" {
+    start_hub
+    publish t 1
+    run -0 evsub --from first -e --cmd-timeout 0.2 -- sh -c 'trap "echo told; exit 0" TERM; mkfifo never; read -r _ <>never & wait'
+    assert_output $'told\nevsub: seq 1 t: timed out after 0.2 s'
+}
+
+@test "--batch: up to N events to one run as JSON lines" {
+    start_hub
+    seq 7 | evpub t
+    run -0 evsub --from first -e --batch 3 -- jq -sc 'map(.payload)'
+    assert_output $'["1","2","3"]\n["4","5","6"]\n["7"]'
+}
+
+@test "--batch in a group: the run's end is that of all its events" {
+    start_hub
+    seq 4 | evpub t
+    run -0 evsub -g g --from first -e --batch 4 --max-deliver 1 '#' -- sh -c 'exit 65'
+    run -0 evctl dead list -J
+    assert_equal "$(jq -s length <<<"$output")" 4
+}
+
+@test "-J: one event as a JSON line" {
+    start_hub
+    publish t hello
+    run -0 evsub --from first -e -J -- jq -r '.topic + " " + .payload'
+    assert_output 't hello'
+}
+
+@test "--keep: one command gets all, and each event is done when it answers a line" {
+    start_hub
+    seq 50 | evpub t
+    cat >handler <<'H'
+echo $$ >>pids
+while read -r line; do
+    n=$(jq -r .payload <<<"$line")
+    case $n in
+    7) [ -e once ] || { : >once; exit 9; } ;;
+    8) echo '!not today'; continue ;;
+    9) echo '!!never'; continue ;;
+    esac
+    echo "$n" >>done.txt
+    echo ok
+done
+H
+    run -0 evsub -g g --from first -e --keep --max-deliver 2 --backoff 0.01 '#' -- bash handler
+    assert_equal "$(wc -l <pids)" 2
+    sort -n done.txt | uniq -d >twice
+    [[ ! -s twice ]]
+    cmp <(sort -n done.txt) <(seq 50 | grep -vx '[89]')
+    run -0 evctl dead list -J
+    assert_equal "$(jq -sc 'map([.orig_seq, .reason]) | sort' <<<"$output")" '[[8,"not today"],[9,"never"]]'
+}
+
+@test "--keep: an event that is not answered in its time ends the command" {
+    start_hub
+    seq 2 | evpub t
+    run -0 evsub --from first -e --keep --cmd-timeout 0.2 -- sh -c 'mkfifo f$$; read -r _ <>f$$'
+    assert_output $'evsub: seq 1 t: timed out after 0.2 s\nevsub: seq 2 t: timed out after 0.2 s'
+}
+
+@test "in a group: exit 0 acknowledges, else it is tried again as the group says, 65 is never tried again" {
+    start_hub
+    publish t good again never
+    run -0 --separate-stderr evsub -g g --from first -e --max-deliver 3 --backoff 0.01 '#' -- \
+        sh -c 'read -r p; echo "$p $EVBUS_DELIVERIES"; case $p in good) ;; again) exit 1 ;; never) exit 65 ;; esac'
+    assert_equal "$(sort <<<"$output")" $'again 1\nagain 2\nagain 3\ngood 1\nnever 1'
+    run -0 evctl dead list -J
+    assert_equal "$(jq -sc 'map([.orig_seq, .deliveries, .reason]) | sort' <<<"$output")" '[[2,3,"exit 1"],[3,1,"exit 65"]]'
+    run -0 evsub -g g -e -- cat
+    assert_output ''
+}
+
+@test "in a group a command may take longer than the ack wait: it is not run twice" {
+    start_hub
+    publish t 1
+    start evsub -g g --from first -n 1 --ack-wait 0.3 '#' -- sh -c 'echo ran >>runs; mkfifo hold; read -r -t 2 _ <>hold || true; true'
+    wait_for_exit "$PID"
+    assert_equal "$(cat runs)" ran
+    run -0 evctl groups -J
+    assert_equal "$(jq -r '[.acked, .redelivered] | join(" ")' <<<"$output")" '1 0'
+}
+
+@test "two members share: what one's command is busy with is not kept from the other" {
+    start_hub
+    mkfifo gate
+    start_sub slow.out -g g --from now '#' -- sh -c 'echo "$EVBUS_SEQ" >>slow; read -r _ <gate'
+    slow=$SUB_PID
+    evpub t 1
+    wait_for_lines slow 1
+    start_sub fast.out -g g -n 20 -- sh -c 'echo "$EVBUS_SEQ"'
+    fast=$SUB_PID
+    seq 20 | evpub t
+    wait_for_exit "$fast"
+    cmp <(sort -n fast.out) <(seq 2 21)
+    kill -TERM "$slow"
+    echo >gate
+    wait_for_exit "$slow" || true
+    run -0 evctl groups -J
+    assert_equal "$(jq .pending <<<"$output")" 0
+}
+
+@test "SIGTERM: what runs is finished and acknowledged, the rest is not begun" {
+    start_hub
+    mkfifo gate
+    start_sub out -g g --from now '#' -- sh -c 'echo "$EVBUS_SEQ" >>begun; read -r _ <gate; echo "$EVBUS_SEQ" >>ended'
+    seq 3 | evpub t
+    wait_for_lines begun 1
+    kill -TERM "$SUB_PID"
+    echo >gate
+    status=0
+    wait_for_exit "$SUB_PID" || status=$?
+    assert_equal "$status" 143
+    assert_equal "$(cat begun ended)" $'1\n1'
+    run -0 evsub -g g -e -- sh -c 'echo $EVBUS_SEQ $EVBUS_DELIVERIES'
+    assert_output $'2 1\n3 1'
+}
+
+@test "a command that prints 100 MiB, on stdout and stderr" {
+    start_hub
+    publish t 1
+    evsub -g g --from first -e '#' -- sh -c 'head -c 104857600 /dev/zero; head -c 104857600 /dev/zero >&2' 2>errors | wc -c >count
+    assert_equal "$(cat count)" 104857600
+    assert_equal "$(wc -c <errors)" 104857600
+}
+
+@test "a command that ignores stdin, closes it, or leaves a child behind" {
+    start_hub
+    head -c 1000000 /dev/zero | evpub -s t
+    run -0 evsub --from first -e -- true
+    run -0 evsub --from first -e -- sh -c 'exec <&-; echo closed'
+    assert_output closed
+    mkfifo gate left
+    start evsub -g g --from first -e '#' -- sh -c '(exec 3>&-; echo begun; read -r _ <gate; echo late >left) & exit 0' >out 2>err
+    wait_for_exit "$PID" # although its child holds stdout and stderr
+    echo >gate
+    read -r -t "$PATIENCE" line <left
+    assert_equal "$line" late
+}
+
+@test "no zombies are left while evsub goes on" {
+    start_hub
+    start_sub out -- sh -c 'echo $EVBUS_SEQ'
+    seq 20 | evpub t
+    wait_for_lines out 20
+    run -0 sh -c "grep -l '^State:.*Z' /proc/[0-9]*/status 2>/dev/null | xargs -r grep -l '^PPid:[[:space:]]*$SUB_PID\$' || true"
+    assert_output ''
+}
+
+@test "10,000 failing events in a row become dead letters" {
+    start_hub
+    seq 10000 | evpub t
+    run -0 evsub -g g --from first -e --max-deliver 1 --keep '#' -- sed -u 's/.*/!no/'
+    assert_output ''
+    run -0 evctl groups -J
+    assert_equal "$(jq -r '[.dead, .pending] | join(" ")' <<<"$output")" '10000 0'
+}
+
+@test "the hub is restarted while a command runs: it is acknowledged afterwards" {
+    start_hub
+    mkfifo gate
+    start_sub out -g g --from now -n 2 '#' -- sh -c 'echo "$EVBUS_SEQ" >>begun; read -r _ <gate'
+    seq 2 | evpub t
+    wait_for_lines begun 1
+    kill_hub
+    start_hub
+    echo >gate
+    wait_for_lines begun 2
+    echo >gate
+    wait_for_exit "$SUB_PID"
+    assert_equal "$(cat begun)" $'1\n2'
+    run -0 evctl groups -J
+    assert_equal "$(jq -r '[.acked, .pending, .dead] | join(" ")' <<<"$output")" '2 0 0'
+}
+
+@test "-n, -W and -c with a command" {
+    start_hub
+    seq 5 | evpub t
+    run -0 evsub --from first -n 2 -c ./cursor -- cat
+    assert_output 12
+    run -1 evsub -n 9 -W 0.2 -c ./cursor -- cat
+    assert_output 345
+    assert_equal "$(cat cursor)" 6
+}
+
+@test "a live reader whose command is slow misses nothing" {
+    start_hub
+    mkfifo gate
+    start_sub out -n 5001 --keep -- bash -c 'read -r _; read -r _ <gate; echo ok; exec sed -u "s/.*/ok/"'
+    for ((i = 0; i < 5001; i++)); do echo "$i$TAB$(printf '%01000d' "$i")"; done | evpub -T
+    echo >gate
+    wait_for_exit "$SUB_PID"
+}
