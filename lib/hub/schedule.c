@@ -135,8 +135,8 @@ int evb_hub_schedule(evb_hub *self, const evb_request *request, evb_error *err) 
     evb_mp args = request->args;
     evb_error why = {0};
     size_t ids = 0;
-    if (!evb_mp_uint(&args, &s.acked) || !evb_mp_uint(&args, &s.due) || s.due > INT64_MAX)
-        return evb_hub_refuse(self, request, "usage", "schedule: its arguments are a batch number and a time in ns");
+    if (!evb_mp_uint(&args, &s.due) || s.due > INT64_MAX || !evb_mp_uint(&args, &s.acked))
+        return evb_hub_refuse(self, request, "usage", "schedule: its arguments are a time in ns and a batch number");
     int rc = evb_hub_read_records(self, request, &s.count, &ids, &why);
     rc = rc ? rc : compare(&s, &why);
     rc = rc ? rc : check(&s, &why);
