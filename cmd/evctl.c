@@ -50,6 +50,8 @@ static const evb_opts OPTS = {
     "[OPTION]... group NAME replay --from POSITION [--to POSITION]\n"
     "[OPTION]... group NAME delete\n"
     "[OPTION]... dead list|show|retry|drop [GROUP] [SEQ]...\n"
+    "[OPTION]... scheduled list [PATTERN]...\n"
+    "[OPTION]... scheduled cancel SEQ...\n"
     "[OPTION]... trim --before POSITION\n"
     "[OPTION]... purge PATTERN...\n"
     "[OPTION]... metrics\n"
@@ -61,18 +63,20 @@ static const evb_opts OPTS = {
     "its journal: what is to go, whether it is whole.",
     ROWS,
     sizeof ROWS / sizeof *ROWS,
-    "status top topics clients groups group reset replay delete dead list show retry drop trim purge export import "
+    "status top topics clients groups group reset replay delete dead list show retry drop scheduled cancel trim "
+    "purge export import "
     "metrics verify repair"};
 
 static const struct {
     const char *name;
     bool operands; /* takes some */
     evctl_command *run;
-} COMMANDS[] = {{"status", false, evctl_status},   {"topics", true, evctl_topics}, {"groups", false, evctl_groups},
-                {"clients", false, evctl_clients}, {"group", true, evctl_group},   {"dead", true, evctl_dead},
-                {"trim", true, evctl_trim},        {"purge", true, evctl_purge},   {"metrics", false, evctl_metrics},
-                {"top", true, evctl_top},          {"export", true, evctl_export}, {"import", true, evctl_import},
-                {"verify", false, evctl_verify},   {"repair", false, evctl_repair}};
+} COMMANDS[] = {
+    {"status", false, evctl_status},      {"topics", true, evctl_topics},  {"groups", false, evctl_groups},
+    {"clients", false, evctl_clients},    {"group", true, evctl_group},    {"dead", true, evctl_dead},
+    {"scheduled", true, evctl_scheduled}, {"trim", true, evctl_trim},      {"purge", true, evctl_purge},
+    {"metrics", false, evctl_metrics},    {"top", true, evctl_top},        {"export", true, evctl_export},
+    {"import", true, evctl_import},       {"verify", false, evctl_verify}, {"repair", false, evctl_repair}};
 
 static void say(void *context, const char *text) {
     (void)context;

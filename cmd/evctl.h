@@ -32,6 +32,7 @@ typedef int evctl_command(evctl *self, evb_error *err);
 
 evctl_command evctl_status, evctl_topics, evctl_groups, evctl_clients, evctl_metrics;
 evctl_command evctl_group, evctl_dead, evctl_trim, evctl_purge;
+evctl_command evctl_scheduled;
 evctl_command evctl_verify, evctl_repair;
 evctl_command evctl_export, evctl_import, evctl_top;
 
@@ -67,7 +68,8 @@ typedef enum {
     EVCTL_COUNT, /* digits */
     EVCTL_SIZE,  /* bytes, as 1.5M */
     EVCTL_AGO,   /* ns since the epoch, as 5m */
-    EVCTL_SPAN   /* ns, as 5m */
+    EVCTL_SPAN,  /* ns, as 5m */
+    EVCTL_TIME   /* ns since the epoch, to the second, UTC */
 } evctl_kind;
 
 typedef struct {

@@ -14,6 +14,7 @@
 #include <wchar.h>
 
 #include "base/clock.h"
+#include "base/units.h"
 #include "evctl.h"
 
 enum { TEXT_LEAST = 8, GAP = 2, CELL_MAX = 8192 };
@@ -92,6 +93,12 @@ static void figure_span(uint64_t ns, char *out) {
         snprintf(out, EVCTL_FIGURE, "%" PRIu64 "d", s / 86400);
 }
 
+static void figure_time(uint64_t value, char out[EVCTL_FIGURE]) {
+    enum { TO_SECONDS = 19 }; /* 2026-11-23T10:00:00 */
+    evb_time_text((int64_t)value, out);
+    memcpy(out + TO_SECONDS, "Z", 2);
+}
+
 const char *evctl_figure(evctl_kind kind, uint64_t value, char out[EVCTL_FIGURE]) {
     uint64_t now = (uint64_t)evb_clock_wall_ns();
     switch (kind) {
@@ -103,6 +110,7 @@ const char *evctl_figure(evctl_kind kind, uint64_t value, char out[EVCTL_FIGURE]
         else
             snprintf(out, EVCTL_FIGURE, "-");
         break;
+    case EVCTL_TIME: figure_time(value, out); break;
     case EVCTL_TEXT:
     case EVCTL_COUNT: snprintf(out, EVCTL_FIGURE, "%" PRIu64, value); break;
     }

@@ -23,6 +23,7 @@
 #include "evbus.h"
 #include "event/json.h"
 #include "event/limits.h"
+#include "event/position.h"
 #include "program.h"
 #include "signals.h"
 
@@ -35,6 +36,7 @@ enum {
 /* ---- options ---- */
 
 static const uint64_t ANY_VERSION = UINT64_MAX;
+static const int64_t NOT_IN = -1;
 
 typedef struct {
     evb_opts_standard standard;
@@ -42,6 +44,8 @@ typedef struct {
     const char *url;
     const char *file;
     const char *id;
+    const char *at; /* a time as written */
+    int64_t in_ns;  /* NOT_IN: none */
     int64_t timeout_ns;
     uint64_t expected; /* ANY_VERSION: none */
     bool live, print, print_version, atomic, nul, whole, topics, json, verbose;
@@ -60,11 +64,14 @@ static const evb_opt ROWS[] = {
     {0, "live", EVB_OPT_FLAG, offsetof(options, live), NULL, NULL, "for who listens now; not stored", NULL},
     {0, "expect", EVB_OPT_NUMBER, offsetof(options, expected), NULL, "VERSION",
      "only if TOPIC stands at VERSION (0: it is new); all events or none", NULL},
+    {0, "in", EVB_OPT_DURATION, offsetof(options, in_ns), NULL, "DURATION", "publish later: so long from now", NULL},
+    {0, "at", EVB_OPT_STRING, offsetof(options, at), NULL, "TIME", "publish later: at this time", NULL},
     {0, "atomic", EVB_OPT_FLAG, offsetof(options, atomic), NULL, NULL, "store all events, in one batch, or none",
      NULL},
     {0, "print-version", EVB_OPT_FLAG, offsetof(options, print_version), NULL, NULL,
      "print each stored event's version; with --expect or --atomic", NULL},
-    {'p', "print", EVB_OPT_FLAG, offsetof(options, print), NULL, NULL, "print each stored event's seq", NULL},
+    {'p', "print", EVB_OPT_FLAG, offsetof(options, print), NULL, NULL,
+     "print each stored event's seq (with --in, --at its scheduled seq)", NULL},
     {0, "timeout", EVB_OPT_DURATION, offsetof(options, timeout_ns), NULL, "SEC",
      "how long to wait for the hub (5; 0: for ever)", NULL},
     {'v', "verbose", EVB_OPT_FLAG, offsetof(options, verbose), NULL, NULL, "say how many events were stored", NULL},
@@ -89,6 +96,7 @@ typedef struct {
     evb_header headers[EVB_HEADER_COUNT_MAX];
     evb_bus *bus;
     evb_pub *pub;
+    int64_t due_ns; /* --in, --at; 0: at once */
     evb_json *json;
     evb_event event; /* what every event begins with */
     evb_buf in;      /* what was read; taken up to `taken`, looked through up to `searched` */
@@ -405,6 +413,11 @@ static const char *conflict(const options *o, int operands) {
         return "--expect and --atomic store events of one topic: not with -T, --live";
     if (o->print_version && (!o->atomic || o->print))
         return "--print-version goes with --expect or --atomic, and not with -p";
+    bool later = o->at || o->in_ns != NOT_IN;
+    if (o->at && o->in_ns != NOT_IN)
+        return "--in and --at do not go together";
+    if (later && (o->atomic || o->live))
+        return "--in and --at do not go with --expect, --atomic, --live";
     if (o->id && !one && operands < 2)
         return "--id names one event: with PAYLOAD, -s or -f";
     if (o->id && o->live)
@@ -434,10 +447,41 @@ static int set_operands(session *s, int count, char **operands) {
     return evb_topic_check(s->event.topic, s->event.topic_size, &s->err);
 }
 
+/* Reads --at as at(1) does: a time of day that is past is tomorrow's. How long ago it was is no time to come. */
+static int read_at(session *s, int64_t now_ns) {
+    char tomorrow[64];
+    const char *text = s->opt.at;
+    evb_from from;
+    uint64_t value;
+    int64_t age;
+    evb_error why;
+    size_t word = strcspn(text, " ");
+    if (!evb_age_parse(text, &age) || strcmp(text + word, " ago") == 0)
+        return evb_fail(&s->err, EVB_EINVAL, "--at: '%.100s': not a time to come; from now on it is --in", text);
+    if (evb_position_parse(text, now_ns, &from, &value, &why) || (from != EVB_FROM_TIME && from != EVB_FROM_NOW))
+        return evb_fail(&s->err, EVB_EINVAL, "--at: '%.100s': not a time", text);
+    if (from == EVB_FROM_NOW)
+        value = (uint64_t)now_ns;
+    snprintf(tomorrow, sizeof tomorrow, "tomorrow %.40s", text);
+    if (value < (uint64_t)now_ns && text[0] != '@' && strcspn(text, ":") <= 2)
+        evb_position_parse(tomorrow, now_ns, &from, &value, &why);
+    s->due_ns = value ? (int64_t)value : 1;
+    return 0;
+}
+
+/* When the events are to be published. */
+static int set_due(session *s) {
+    int64_t now_ns = evb_clock_wall_ns();
+    if (s->opt.in_ns != NOT_IN)
+        s->due_ns = s->opt.in_ns < INT64_MAX - now_ns ? now_ns + s->opt.in_ns : INT64_MAX;
+    return s->opt.at ? read_at(s, now_ns) : 0;
+}
+
 static int parse(session *s, int argc, char **argv, bool *asked) {
     int first;
     s->opt.timeout_ns = 5 * EVB_SECOND_NS;
     s->opt.expected = ANY_VERSION;
+    s->opt.in_ns = NOT_IN;
     int rc = evb_opts_parse(&OPTS, &s->opt, argc, argv, &first, &s->err);
     s->opt.atomic |= s->opt.expected != ANY_VERSION;
     if (!rc)
@@ -445,6 +489,7 @@ static int parse(session *s, int argc, char **argv, bool *asked) {
     if (rc || *asked)
         return rc;
     rc = set_operands(s, argc - first, argv + first);
+    rc = rc ? rc : set_due(s);
     return rc ? rc : set_headers(s);
 }
 
@@ -455,7 +500,8 @@ static int open_bus(session *s) {
                                  .live = s->opt.live,
                                  .atomic = s->opt.atomic,
                                  .expects = s->opt.expected != ANY_VERSION,
-                                 .expected = s->opt.expected};
+                                 .expected = s->opt.expected,
+                                 .due_ns = s->due_ns};
     s->bus = program_bus(s->opt.url, s->opt.timeout_ns, &s->err);
     if (s->bus)
         s->pub = evb_pub_new(s->bus, &how, &s->err);
@@ -476,7 +522,7 @@ static void report_events(const session *s, int rc) {
         fputs(rc == EVB_ETIMEDOUT ? "; it may or may not be stored" : "", stderr);
         return;
     }
-    const char *what = s->opt.live ? "sent" : "stored";
+    const char *what = s->opt.live ? "sent" : s->due_ns ? "scheduled" : "stored";
     unsigned long long again = s->again, fresh = stored - again;
     if (!rc && is_one(s) && again) {
         fprintf(stderr, "already stored as seq %llu", (unsigned long long)s->again_seq);

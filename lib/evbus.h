@@ -136,11 +136,16 @@ typedef struct {
         atomic; /* what is added between two evb_pub_send (or drain) is one batch of one topic: all or none is stored */
     bool expects;      /* atomic, and only if the topic stands at version `expected` (0: no such topic yet); each */
     uint64_t expected; /* batch stored moves it on */
+    /* Not 0: publish when the hub's clock says so (ns since the epoch), at once if that is past. Acknowledged when the
+     * hub has it safe; seqs are then scheduled seqs, which name the events until they are published. Ids are looked at
+     * when that is so. Not with live, atomic, expects. */
+    int64_t due_ns;
 } evb_pub_options;
 
 typedef struct evb_pub evb_pub;
 
-/* Makes a publisher. options may be NULL. NULL and *err: EVB_ENOMEM. The bus must outlive it. */
+/* Makes a publisher. options may be NULL. NULL and *err: EVB_ENOMEM; EVB_EINVAL: due_ns with what it does not go with,
+ * or negative. The bus must outlive it. */
 EVB_API evb_pub *evb_pub_new(evb_bus *bus, const evb_pub_options *options, evb_error *err);
 EVB_API void evb_pub_destroy(evb_pub **self);
 

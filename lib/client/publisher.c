@@ -32,6 +32,10 @@ struct evb_pub {
 };
 
 evb_pub *evb_pub_new(evb_bus *bus, const evb_pub_options *options, evb_error *err) {
+    if (options && options->due_ns && (options->due_ns < 0 || options->live || options->atomic || options->expects)) {
+        evb_fail(err, EVB_EINVAL, "publisher: due_ns goes with neither live, atomic nor expects, and is a time");
+        return NULL;
+    }
     evb_pub *self = calloc(1, sizeof *self);
     if (!self || getrandom(self->producer, sizeof self->producer, 0) != sizeof self->producer) {
         free(self);
@@ -201,8 +205,10 @@ static bool window_open(const evb_pub *self) {
 static evb_call *new_call(evb_pub *self) {
     msgpack_packer packer;
     const evb_pub_options *o = &self->options;
-    evb_call *call = evb_call_new(self->bus, "pub", o->atomic ? 2 : 1, &packer, published, self);
-    if (!call || msgpack_pack_fix_uint64(&packer, self->acked))
+    evb_call *call = evb_call_new(self->bus, o->due_ns ? "schedule" : "pub", o->atomic || o->due_ns ? 2 : 1, &packer,
+                                  published, self);
+    if (!call || (o->due_ns && msgpack_pack_int64(&packer, o->due_ns)) ||
+        msgpack_pack_fix_uint64(&packer, self->acked))
         return NULL;
     if (!o->atomic)
         call->latest = &self->acked;

@@ -114,7 +114,7 @@ static bool date_form(const char *text, int64_t *out) {
     return (!zoned || take_zone(&text, &east)) && !*text && instant(&tm, zoned, east, ns, out);
 }
 
-/* 10:30, today, yesterday, yesterday 10:30. */
+/* 10:30, today, yesterday, tomorrow, yesterday 10:30. */
 static bool day_form(const char *text, int64_t now_ns, int64_t *out) {
     time_t now = (time_t)(now_ns / SECOND_NS);
     struct tm tm;
@@ -123,8 +123,9 @@ static bool day_form(const char *text, int64_t now_ns, int64_t *out) {
         return false;
     tm.tm_hour = tm.tm_min = tm.tm_sec = 0;
     tm.tm_isdst = -1;
-    bool yesterday = take_word(&text, "yesterday"), named = yesterday || take_word(&text, "today");
-    tm.tm_mday -= yesterday;
+    bool yesterday = take_word(&text, "yesterday"), tomorrow = take_word(&text, "tomorrow");
+    bool named = yesterday || tomorrow || take_word(&text, "today");
+    tm.tm_mday += tomorrow - yesterday;
     if (named && *text && !take(&text, ' '))
         return false;
     if ((!named || *text) && !take_clock(&text, &tm, &ns))

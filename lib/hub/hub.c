@@ -33,8 +33,11 @@ evb_hub *evb_hub_new(evb_journal *journal, const evb_hub_options *options, int64
     self->live_counts = evb_table_new();
     if (!self->live_counts)
         evb_fail(err, EVB_ENOMEM, "hub: out of memory");
-    if (!self->live_counts || evb_groups_open(self, err))
+    if (!self->live_counts || evb_groups_open(self, err) ||
+        !(self->schedule = evb_schedule_new(journal, options->log, evb_clock_wall_ns(), err)))
         evb_hub_destroy(&self);
+    else if (evb_schedule_first(self->schedule))
+        self->schedule->tick_ns = monotonic_ns;
     return self;
 }
 
@@ -56,6 +59,7 @@ void evb_hub_destroy(evb_hub **self) {
     if (!*self)
         return;
     evb_groups_close(*self);
+    evb_schedule_destroy(&(*self)->schedule);
     evb_clients_clear(&(*self)->clients);
     drop_actions(*self);
     drop_own(*self);
@@ -204,7 +208,10 @@ static const struct {
            {"group.replay", 5, evb_hub_group_replay},
            {"dead", 3, evb_hub_dead},
            {"dead.retry", 2, evb_hub_dead_retry},
-           {"dead.drop", 2, evb_hub_dead_drop}};
+           {"dead.drop", 2, evb_hub_dead_drop},
+           {"schedule", 2, evb_hub_schedule},
+           {"scheduled", 4, evb_hub_scheduled},
+           {"schedule.cancel", 1, evb_hub_schedule_cancel}};
 
 static int dispatch(evb_hub *self, evb_request *request, const char *op, size_t op_size, evb_error *err) {
     for (size_t i = 0; i < sizeof OPS / sizeof *OPS; i++) {
@@ -281,6 +288,7 @@ int evb_hub_commit(evb_hub *self, int64_t monotonic_ns, evb_action **actions, si
     self->now_ns = monotonic_ns;
     int rc = self->appended ? make_safe(self, monotonic_ns, err) : 0;
     rc = rc ? rc : evb_groups_keep(self, err);
+    rc = rc ? rc : evb_schedule_keep(self, err);
     if (rc) {
         drop_actions(self);
         return rc;
@@ -292,8 +300,9 @@ int evb_hub_commit(evb_hub *self, int64_t monotonic_ns, evb_action **actions, si
 }
 
 int64_t evb_hub_deadline(const evb_hub *self) {
-    int64_t groups = evb_groups_deadline(self);
-    return groups < self->sync_due_ns ? groups : self->sync_due_ns;
+    int64_t due = evb_groups_deadline(self);
+    due = due < self->sync_due_ns ? due : self->sync_due_ns;
+    return due < self->schedule->tick_ns ? due : self->schedule->tick_ns;
 }
 
 int evb_hub_tick(evb_hub *self, int64_t monotonic_ns, evb_error *err) {
@@ -303,7 +312,8 @@ int evb_hub_tick(evb_hub *self, int64_t monotonic_ns, evb_error *err) {
     int rc = monotonic_ns >= self->sync_due_ns ? sync_now(self, err) : 0;
     if (self->failed)
         rc = evb_fail(err, self->failed, "hub: cannot go on: out of memory, or the disk failed");
-    return rc ? rc : evb_groups_tick(self, err);
+    rc = rc ? rc : evb_groups_tick(self, err);
+    return rc || monotonic_ns < self->schedule->tick_ns ? rc : evb_schedule_tick(self, evb_clock_wall_ns(), err);
 }
 
 bool evb_hub_beat(const evb_hub *self, const char *topic, size_t topic_size, uint64_t mark, int64_t now_ns,

@@ -9,6 +9,7 @@
 #include "hub/group.h"
 #include "hub/group_log.h"
 #include "hub/hub.h"
+#include "hub/schedule.h"
 
 enum { EVB_RATE_SLOTS = 12 };
 
@@ -44,6 +45,8 @@ struct evb_hub {
     evb_group_log *group_log;
     evb_buf notes;       /* of this round, for group_log */
     int64_t keep_due_ns; /* when group_log is to be made safe */
+
+    evb_schedule *schedule;
 };
 
 /* A request taken apart as far as its op. */
@@ -85,6 +88,12 @@ int evb_hub_feed(evb_hub *self, const evb_record *rec);
 /* Counts a batch that has come in. */
 void evb_hub_count(evb_hub *self, uint64_t events, uint64_t bytes);
 
+/* Takes a request's body apart into self->recs; *ids: how many events have one. EVB_EDATA and why, EVB_ENOMEM. */
+int evb_hub_read_records(evb_hub *self, const evb_request *request, size_t *count, size_t *ids, evb_error *why);
+
+/* Whether it is never stored. */
+bool evb_hub_is_live(const evb_hub *self, const evb_record *rec);
+
 /* Reads an array of patterns. False and *why. */
 bool evb_hub_read_patterns(evb_mp *args, evb_patterns **out, evb_error *why);
 
@@ -110,5 +119,8 @@ int evb_hub_group_replay(evb_hub *self, const evb_request *request, evb_error *e
 int evb_hub_dead(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_dead_retry(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_dead_drop(evb_hub *self, const evb_request *request, evb_error *err);
+int evb_hub_schedule(evb_hub *self, const evb_request *request, evb_error *err);
+int evb_hub_scheduled(evb_hub *self, const evb_request *request, evb_error *err);
+int evb_hub_schedule_cancel(evb_hub *self, const evb_request *request, evb_error *err);
 
 #endif

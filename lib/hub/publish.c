@@ -69,30 +69,28 @@ static const char *record_fault(const evb_hub *hub, evb_record *rec) {
     return evb_record_check_events(rec, hub->options.max_payload, &rec->ids);
 }
 
-/* Takes the body apart into hub->recs. EVB_EDATA and why, EVB_ENOMEM. */
-static int read_frame(publishing *p, evb_error *why) {
-    evb_hub *hub = p->hub;
-    uint8_t *at = p->request->body, *end = at + p->request->body_size;
-    for (p->count = 0; at < end; p->count++) {
-        if (!room_for_record(hub, p->count))
+int evb_hub_read_records(evb_hub *hub, const evb_request *request, size_t *count, size_t *ids, evb_error *why) {
+    uint8_t *at = request->body, *end = at + request->body_size;
+    for (*count = 0; at < end; ++*count) {
+        if (!room_for_record(hub, *count))
             return EVB_ENOMEM;
-        evb_record *rec = &hub->recs[p->count];
+        evb_record *rec = &hub->recs[*count];
         const char *fault = evb_record_parse(at, (size_t)(end - at), rec);
-        if (!fault && !(fault = record_fault(hub, rec)) && p->count) {
+        if (!fault && !(fault = record_fault(hub, rec)) && *count) {
             const evb_record *before = rec - 1;
             if (memcmp(rec->producer, before->producer, EVB_PRODUCER_SIZE) != 0 ||
                 rec->producer_seq != before->producer_seq + 1)
                 fault = "its batches are not consecutive ones of one producer";
         }
         if (fault)
-            return evb_fail(why, EVB_EDATA, "batch %zu: %s", p->count + 1, fault);
+            return evb_fail(why, EVB_EDATA, "batch %zu: %s", *count + 1, fault);
         at += rec->size;
-        p->ids += rec->ids;
+        *ids += rec->ids;
     }
-    return p->count ? 0 : evb_fail(why, EVB_EDATA, "a frame without batches");
+    return *count ? 0 : evb_fail(why, EVB_EDATA, "a frame without batches");
 }
 
-static bool is_live(const evb_hub *hub, const evb_record *rec) {
+bool evb_hub_is_live(const evb_hub *hub, const evb_record *rec) {
     return (rec->flags & EVB_FLAG_LIVE) ||
            (hub->options.live && evb_patterns_match(hub->options.live, rec->topic, rec->topic_size));
 }
@@ -115,7 +113,7 @@ static void answer_batch(publishing *p, uint64_t number, const evb_stored *place
 static int answer_known(publishing *p, size_t i, const evb_stored *place, evb_error *why) {
     const evb_record *rec = &p->hub->recs[i];
     size_t before = p->again.count;
-    int rc = rec->ids && !is_live(p->hub, rec) ? evb_again_recall(&p->again, rec, i, place, why) : 0;
+    int rc = rec->ids && !evb_hub_is_live(p->hub, rec) ? evb_again_recall(&p->again, rec, i, place, why) : 0;
     if (rc == 0)
         answer_batch(p, rec->producer_seq, place, p->again.count - before);
     p->known += rc == 0;
@@ -178,7 +176,7 @@ static int sift(publishing *p, evb_error *why) {
     int rc = 0;
     for (size_t i = p->known; rc == 0 && p->ids && i < p->count; i++) {
         evb_record *rec = &p->hub->recs[i];
-        if (rec->ids && !is_live(p->hub, rec))
+        if (rec->ids && !evb_hub_is_live(p->hub, rec))
             rc = evb_again_sift(&p->again, rec, i, why);
     }
     return rc;
@@ -228,7 +226,7 @@ static int count_live(evb_hub *hub, const evb_record *rec, uint64_t *before) {
 static size_t pick_stored(publishing *p, evb_record *stored) {
     size_t n = 0;
     for (size_t i = p->known; i < p->count; i++)
-        if (p->hub->recs[i].count && !is_live(p->hub, &p->hub->recs[i]))
+        if (p->hub->recs[i].count && !evb_hub_is_live(p->hub, &p->hub->recs[i]))
             stored[n++] = p->hub->recs[i];
     return n;
 }
@@ -333,7 +331,7 @@ static int reply(publishing *p) {
     return 0;
 }
 
-/* Takes the frame that read_frame has read. *why: a refusal; *err: the end of the hub (EVB_EIO). */
+/* Takes the frame that was read. *why: a refusal; *err: the end of the hub (EVB_EIO). */
 static int take_frame(publishing *p, evb_error *why, evb_error *err) {
     p->rows = malloc((p->count + 1) * sizeof *p->rows);
     evb_record *stored = malloc(p->count * sizeof *stored);
@@ -368,7 +366,7 @@ static int check_one_batch(const publishing *p, evb_error *why) {
         return 0;
     if (p->count != 1)
         return evb_fail(why, EVB_EDATA, "an atomic publish is one batch");
-    if (p->expects && is_live(p->hub, &p->hub->recs[0]))
+    if (p->expects && evb_hub_is_live(p->hub, &p->hub->recs[0]))
         return evb_fail(why, EVB_EDATA, "a topic that is not stored has no version to expect");
     return 0;
 }
@@ -380,7 +378,7 @@ int evb_hub_publish(evb_hub *self, const evb_request *request, evb_error *err) {
     err->code = 0;
     if (!evb_mp_uint(&args, &p.acked) || !read_expected(&p, args))
         return evb_hub_refuse(self, request, "usage", "pub: its arguments are a batch number and a version or nil");
-    int rc = read_frame(&p, &why);
+    int rc = evb_hub_read_records(self, request, &p.count, &p.ids, &why);
     rc = rc ? rc : check_one_batch(&p, &why);
     rc = rc ? rc : take_frame(&p, &why, err);
     if (rc == 0 || rc == EVB_ENOMEM)

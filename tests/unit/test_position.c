@@ -37,6 +37,8 @@ static const struct {
     {"10:30", EVB_FROM_TIME, NOON - 5400},
     {"10:30:30", EVB_FROM_TIME, NOON - 5400 + 30},
     {"yesterday", EVB_FROM_TIME, NOON - 36 * 3600},
+    {"tomorrow", EVB_FROM_TIME, NOON + 12 * 3600},
+    {"tomorrow 10:30", EVB_FROM_TIME, NOON + 24 * 3600 - 5400},
     {"yesterday 10:30", EVB_FROM_TIME, NOON - 24 * 3600 - 5400},
     {"2026-11-23", EVB_FROM_TIME, NOON - 12 * 3600},
     {"2026-11-23T11:00:00Z", EVB_FROM_TIME, NOON},
