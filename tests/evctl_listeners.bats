@@ -175,3 +175,15 @@ wait_for_listener() { # JSON NAME KEY…
     run -64 evctl listener plain destroy
     run -64 evctl listeners plain
 }
+
+@test "what a member of the library reports is told when it leaves, at the latest; without control characters" {
+    skip_if_sanitized
+    cc -Wall -Werror -I"$ROOT/lib" -o listener "$ROOT/tests/library/listener.c" -L"$EVB_BUILD/lib" -levbus
+    start_hub
+    evsub -g c -n 0 t
+    printf '%s\n' good good bad | evpub t
+    run -0 env LD_LIBRARY_PATH="$EVB_BUILD/lib" timeout "$PATIENCE" ./listener "$EVBUS_URL"
+    wait_for_listener '["stopped",3,1,"it was?bad ?",0,1]' c state runs failures last_error lag dead
+    run -0 evctl listener c show
+    assert_line --regexp '^last error +20.*Z it was\?bad \?$'
+}
