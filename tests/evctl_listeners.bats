@@ -1,4 +1,5 @@
 # evctl_listeners.bats: pausing groups; listeners, and what their members say of what they run.
+# shellcheck disable=SC2154 # $stderr is set by run --separate-stderr
 bats_require_minimum_version 1.5.0
 load helper
 
