@@ -213,7 +213,7 @@ $(ZSH_COMPLETIONS): $(B)/share/zsh/site-functions/_%: $(B)/bin/%
 # ---- installing ----
 
 D = $(DESTDIR)
-UNIT_FILES := system/evbusd.service user/evbusd.service
+UNIT_FILES := $(foreach u,evbusd evlisten,system/$u.service user/$u.service)
 
 install: all
 	$(INSTALL) -d '$D$(BINDIR)' '$D$(LIBDIR)/pkgconfig' '$D$(INCLUDEDIR)'

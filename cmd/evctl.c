@@ -1,7 +1,7 @@
 /* evctl: looks after a hub and its journal: what there is, groups and dead letters, removing, verifying.
  *
  * This file reads the command line and finds the command; each is a function that asks the hub or reads files, and
- * prints. The commands are in evctl_show.c (looking), evctl_admin.c (changing), evctl_files.c (the
+ * prints. The commands are in evctl_show.c (looking), evctl_admin.c (changing), evctl_listeners.c, evctl_files.c (the
  * journal's files), evctl_export.c, evctl_import.c and evctl_top.c. */
 #include "evctl.h"
 
@@ -46,9 +46,13 @@ static const evb_opts OPTS = {
     "[OPTION]... topics [PATTERN]...\n"
     "[OPTION]... clients\n"
     "[OPTION]... groups\n"
+    "[OPTION]... group NAME pause|resume\n"
     "[OPTION]... group NAME reset --to POSITION\n"
     "[OPTION]... group NAME replay --from POSITION [--to POSITION]\n"
     "[OPTION]... group NAME delete\n"
+    "[OPTION]... listeners\n"
+    "[OPTION]... listener NAME show|pause|resume\n"
+    "[OPTION]... listener NAME replay --from POSITION [--to POSITION]\n"
     "[OPTION]... dead list|show|retry|drop [GROUP] [SEQ]...\n"
     "[OPTION]... scheduled list [PATTERN]...\n"
     "[OPTION]... scheduled cancel SEQ...\n"
@@ -63,20 +67,31 @@ static const evb_opts OPTS = {
     "its journal: what is to go, whether it is whole.",
     ROWS,
     sizeof ROWS / sizeof *ROWS,
-    "status top topics clients groups group reset replay delete dead list show retry drop scheduled cancel trim "
-    "purge export import "
+    "status top topics clients groups group pause resume reset replay delete listeners listener dead list show retry "
+    "drop scheduled cancel trim purge export import "
     "metrics verify repair"};
 
 static const struct {
     const char *name;
     bool operands; /* takes some */
     evctl_command *run;
-} COMMANDS[] = {
-    {"status", false, evctl_status},      {"topics", true, evctl_topics},  {"groups", false, evctl_groups},
-    {"clients", false, evctl_clients},    {"group", true, evctl_group},    {"dead", true, evctl_dead},
-    {"scheduled", true, evctl_scheduled}, {"trim", true, evctl_trim},      {"purge", true, evctl_purge},
-    {"metrics", false, evctl_metrics},    {"top", true, evctl_top},        {"export", true, evctl_export},
-    {"import", true, evctl_import},       {"verify", false, evctl_verify}, {"repair", false, evctl_repair}};
+} COMMANDS[] = {{"status", false, evctl_status},
+                {"topics", true, evctl_topics},
+                {"groups", false, evctl_groups},
+                {"clients", false, evctl_clients},
+                {"group", true, evctl_group},
+                {"dead", true, evctl_dead},
+                {"listeners", false, evctl_listeners},
+                {"listener", true, evctl_listener},
+                {"trim", true, evctl_trim},
+                {"scheduled", true, evctl_scheduled},
+                {"purge", true, evctl_purge},
+                {"metrics", false, evctl_metrics},
+                {"top", true, evctl_top},
+                {"export", true, evctl_export},
+                {"import", true, evctl_import},
+                {"verify", false, evctl_verify},
+                {"repair", false, evctl_repair}};
 
 static void say(void *context, const char *text) {
     (void)context;

@@ -33,8 +33,13 @@ typedef int evctl_command(evctl *self, evb_error *err);
 evctl_command evctl_status, evctl_topics, evctl_groups, evctl_clients, evctl_metrics;
 evctl_command evctl_group, evctl_dead, evctl_trim, evctl_purge;
 evctl_command evctl_scheduled;
+evctl_command evctl_listeners, evctl_listener;
 evctl_command evctl_verify, evctl_repair;
 evctl_command evctl_export, evctl_import, evctl_top;
+
+/* Pauses the group, or lets it go on, and says so. EVB_EGONE. */
+int evctl_group_pause(evctl *self, const char *name, evb_error *err);
+int evctl_group_resume(evctl *self, const char *name, evb_error *err);
 
 /* ---- the hub ---- */
 

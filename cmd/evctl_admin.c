@@ -93,13 +93,18 @@ int evctl_group(evctl *self, evb_error *err) {
     static const struct {
         const char *name;
         int (*run)(evctl *self, const char *group, evb_error *err);
-    } DEEDS[] = {{"reset", group_reset}, {"delete", group_delete}, {"replay", group_replay}};
+    } DEEDS[] = {{"reset", group_reset},
+                 {"delete", group_delete},
+                 {"replay", group_replay},
+                 {"pause", evctl_group_pause},
+                 {"resume", evctl_group_resume}};
     if (self->argc && evctl_check_text("group", self->argv[0], err))
         return err->code;
     for (size_t i = 0; self->argc == 2 && i < COUNT(DEEDS); i++)
         if (strcmp(self->argv[1], DEEDS[i].name) == 0)
             return DEEDS[i].run(self, self->argv[0], err);
-    return evb_fail(err, EVB_EINVAL, "group: NAME and reset, delete or replay are wanted; try 'evctl --help'");
+    return evb_fail(err, EVB_EINVAL,
+                    "group: NAME and pause, resume, reset, replay or delete are wanted; try 'evctl --help'");
 }
 
 /* ---- dead letters ---- */

@@ -54,7 +54,13 @@ static const metric GROUP[] = {
     {"evbus_group_redelivered_total", "redelivered", COUNTER, "Events handed out again.", 1},
     {"evbus_group_dead_letters", "dead", GAUGE, "Dead letters that nobody has dealt with.", 1},
     {"evbus_group_lost_total", "lost", COUNTER, "Events that retention took before they were done.", 1},
+    {"evbus_group_paused", "paused", GAUGE, "1: somebody has paused the group.", 1},
     {"evbus_group_stalled", "stalled", GAUGE, "1: the group stands still.", 1}};
+
+/* Of those groups that are listeners. */
+static const metric LISTENER[] = {
+    {"evbus_listener_runs_total", "runs", COUNTER, "What the listener's members have run.", 1},
+    {"evbus_listener_failures_total", "failures", COUNTER, "What of it has failed.", 1}};
 
 static const metric INFO = {"evbus_hub_info", "one", GAUGE, "Always 1; what runs there.", 1};
 
@@ -131,8 +137,19 @@ static json_t *lag_max(const json_t *clients) {
     return json_integer((json_int_t)most);
 }
 
+static json_t *listeners_of(const json_t *groups) {
+    json_t *listeners = json_array(), *group;
+    size_t i;
+    json_array_foreach(groups, i, group) {
+        if (json_is_true(json_object_get(group, "listener")))
+            json_array_append(listeners, group);
+    }
+    return listeners;
+}
+
 int evctl_metrics(evctl *self, evb_error *err) {
-    static const metric_label ABOUT[] = {{"version", "version"}, {"sync", "sync"}}, NAME[] = {{"group", "name"}};
+    static const metric_label ABOUT[] = {{"version", "version"}, {"sync", "sync"}}, NAME[] = {{"group", "name"}},
+                              LISTENS[] = {{"listener", "name"}};
     json_t *hub = evctl_ask(self, "status", NULL, err), *groups = hub ? evctl_ask(self, "groups", NULL, err) : NULL;
     json_t *clients = groups ? evctl_ask(self, "clients", NULL, err) : NULL;
     if (clients) {
@@ -143,6 +160,10 @@ int evctl_metrics(evctl *self, evb_error *err) {
             print_metric(self, &HUB[i], hub, NULL, 0);
         for (size_t i = 0; i < COUNT(GROUP); i++)
             print_metric(self, &GROUP[i], json_array_get(groups, 0), NAME, COUNT(NAME));
+        json_t *listeners = listeners_of(json_array_get(groups, 0));
+        for (size_t i = 0; i < COUNT(LISTENER); i++)
+            print_metric(self, &LISTENER[i], listeners, LISTENS, COUNT(LISTENS));
+        json_decref(listeners);
     }
     int rc = clients ? 0 : err->code;
     json_decref(hub);

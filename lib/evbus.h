@@ -194,6 +194,7 @@ typedef struct {
     const int64_t *backoff_ns; /* the wait before the second delivery, the third…; the last goes on; 1 s */
     size_t backoff_count;      /* at most 16 */
     bool ordered;              /* at most one event of a topic in hand */
+    bool listener;             /* its members run something for each event: evctl listeners has it */
     /* of this member only */
     uint64_t at_once; /* events that it works on at once, where they take long; 1 */
     bool working;     /* while evb_bus_wait is called what is in hand is being worked on: its ack wait begins anew */
@@ -274,6 +275,13 @@ typedef struct {
  * the same step. Errors as evb_sub_ack. */
 EVB_API int evb_sub_fail_attempt(evb_sub *sub, const evb_event *event, int64_t delay_ns, bool final,
                                  const evb_attempt *attempt);
+
+/* Tells the hub what has become of what this subscription runs for its events, counted since it was made: for evctl
+ * listeners and clients. last_error (NULL: none yet; its first 255 bytes are told) was at last_error_ns. It is sent
+ * within a second or so, and by evb_sub_leave; nothing depends on it. What of last_error is no text becomes '?'. Never
+ * blocks; 0. */
+EVB_API int evb_sub_report(evb_sub *sub, uint64_t runs, uint64_t failures, const char *last_error,
+                           int64_t last_error_ns);
 
 /* In a group: tells the hub what was acknowledged and gives back, uncounted, what was not; blocks until the hub has
  * taken it, up to the bus's timeout. The subscription is good for nothing but evb_sub_destroy then; destroyed without

@@ -8,35 +8,6 @@ teardown() {
     [[ -z ${MOUNTED:-} ]] || umount "$MOUNTED"
 }
 
-# Starts a member that does what it is told (tests/peers/member.py). $MEMBER_IN and $MEMBER_OUT, descriptors; $PID.
-start_member() { # GROUP PATTERN…
-    local name=member.$RANDOM
-    mkfifo "$name.in" "$name.out"
-    # shellcheck disable=SC2016 # expanded by the inner shell, which opens the fifos
-    start bash -c 'exec "${@:2}" <"$1.in" >"$1.out" 2>"$1.err"' start_member "$name" \
-        "$PYTHON" "$ROOT/tests/peers/member.py" "$@"
-    exec {MEMBER_IN}>"$name.in" {MEMBER_OUT}<"$name.out"
-    answer "$MEMBER_OUT"
-}
-
-# Reads what a member prints, up to its "ok".
-answer() { # OUT
-    local line
-    while IFS= read -r -t "$PATIENCE" -u "$1" line; do
-        [[ $line != ok ]] || return 0
-        echo "$line"
-        [[ $line != error* ]] || return 1
-    done
-    echo "the member does not answer"
-    return 1
-}
-
-# Tells the member last started.
-tell() { # LINE
-    echo "$1" >&"$MEMBER_IN"
-    answer "$MEMBER_OUT"
-}
-
 # One request to the hub, by hand: its results as JSON.
 ask() { # OP ARG(JSON)…
     "$PYTHON" - "$@" <<'PY'

@@ -122,6 +122,35 @@ start_sub() { # OUT ARG…
     return "$status"
 }
 
+# Starts a member that does what it is told (tests/peers/member.py). $MEMBER_IN and $MEMBER_OUT, descriptors; $PID.
+start_member() { # GROUP PATTERN…
+    local name=member.$RANDOM
+    mkfifo "$name.in" "$name.out"
+    # shellcheck disable=SC2016 # expanded by the inner shell, which opens the fifos
+    start bash -c 'exec "${@:2}" <"$1.in" >"$1.out" 2>"$1.err"' start_member "$name" \
+        "$PYTHON" "$ROOT/tests/peers/member.py" "$@"
+    exec {MEMBER_IN}>"$name.in" {MEMBER_OUT}<"$name.out"
+    answer "$MEMBER_OUT"
+}
+
+# Reads what a member prints, up to its "ok".
+answer() { # OUT
+    local line
+    while IFS= read -r -t "$PATIENCE" -u "$1" line; do
+        [[ $line != ok ]] || return 0
+        echo "$line"
+        [[ $line != error* ]] || return 1
+    done
+    echo "the member does not answer"
+    return 1
+}
+
+# Tells the member last started.
+tell() { # LINE
+    echo "$1" >&"$MEMBER_IN"
+    answer "$MEMBER_OUT"
+}
+
 # Waits until the background process PID has ended and returns its exit status (128 + the signal's number for one that
 # was killed). After SECONDS (PATIENCE) it is killed and 124 returned.
 wait_for_exit() { # PID [SECONDS]

@@ -1,4 +1,6 @@
-# users.bats: what users of the neighbours ask for, a test for each row that is about publishing and subscribing.
+# users.bats: what users of the neighbours ask for, a test for each row that is about publishing, subscribing and running
+# commands.
+# shellcheck disable=SC2016 # expanded by the shells that are run
 bats_require_minimum_version 1.5.0
 load helper
 
@@ -320,4 +322,104 @@ replay() { # ARG…
     run -75 timeout 10 evpub --timeout 500ms topic x
     run -75 timeout 10 evsub --timeout 500ms -e
     kill -CONT "$HUB_PID"
+}
+
+# ---- a command for each event ----
+
+@test "nats.go 200: a command for each event" {
+    start_hub
+    start_sub ran job.# -- sh -c 'echo "$EVBUS_TOPIC: $(cat)"'
+    evpub job.a one
+    evpub job.b two
+    wait_for_lines ran 2
+    run -0 cat ran
+    assert_output $'job.a: one\njob.b: two'
+}
+
+@test "nats reply --command: nothing of an event is ever in a command line, nor run by a shell" {
+    start_hub
+    local evil='$(touch pwned); touch pwned `touch pwned`'
+    evpub -H "name=$evil" topic "$evil"
+    evsub --from first -e -- sh -c 'tr "\0" " " </proc/$$/cmdline >line; printf %s "$EVBUS_H_NAME" >name; cat >data' _
+    evsub --from first -e --shell 'cat >/dev/null; printf %s "$EVBUS_H_NAME" >shell.name; echo "$EVBUS_H_NAME" >/dev/null' topic
+    assert_file_not_exists pwned
+    assert_equal "$(cat name)" "$evil"
+    assert_equal "$(cat data)" "$evil"
+    assert_equal "$(cat shell.name)" "$evil"
+    run -1 grep -F pwned line
+}
+
+@test "mqtt-launcher 38: a command that takes long blocks no other" {
+    start_hub
+    mkfifo gate
+    start_sub slow slow -- sh -c 'read -r _ <gate; echo done'
+    local slow=$SUB_PID
+    start_sub quick quick -- sh -c 'read -r n; echo "$n"'
+    evpub slow x
+    seq 20 | evpub quick
+    wait_for_lines quick 20
+    assert_equal "$(cat quick)" "$(seq 20)"
+    assert_equal "$(cat slow)" ''
+    echo >gate
+    wait_for_text slow '^done$'
+    kill "$slow"
+}
+
+@test "rabbitmq-cli-consumer 12/39: the exit status says whether an event is done, tried again, or never again" {
+    start_hub
+    evsub -g g -n 0 --max-deliver 3 --backoff 0.01 topic
+    printf '%s\n' good never again hopeless | evpub topic
+    timeout "$PATIENCE" evsub -g g -e -- sh -c '
+        read -r what
+        echo "$what" >>ran
+        case $what in
+        never) exit 65 ;;
+        again) [ "$(grep -c again ran)" = 2 ] ;;
+        hopeless) exit 1 ;;
+        esac' 2>said
+    assert_equal "$(sort ran | uniq -c | awk '{ print $2, $1 }')" $'again 2\ngood 1\nhopeless 3\nnever 1'
+    assert_equal "$(evctl dead list -J | jq -r '"\(.orig_seq) \(.deliveries)"' | sort)" $'2 1\n4 3'
+}
+
+@test "webhook 619: nor does a payload that is too long stop a command" {
+    start_hub
+    head -c 1000000 /dev/zero | tr '\0' x >long
+    evpub -s topic <long
+    evsub --from first -e -- sh -c 'cat >got'
+    cmp long got
+}
+
+@test "redis 5212: an event whose command was under way when its evsub was killed is run by another at once" {
+    start_hub
+    evsub -g g -n 0 --ack-wait 1h topic
+    evpub topic work
+    mkfifo gate
+    : >begun
+    start evsub -g g -- sh -c 'echo begun >begun; read -r _ <gate'
+    local member=$PID
+    wait_for_text begun begun
+    kill -KILL "$member"
+    wait_for_exit "$member" || true
+    run -0 timeout "$PATIENCE" evsub -g g -e -- cat
+    assert_output work
+    echo >gate # the command that was left behind ends
+}
+
+@test "mosquitto 3571: no secret is wanted on a command line" {
+    start_hub
+    local program
+    for program in evpub evsub evctl evbusd evfold; do
+        run -0 "$program" --help
+        refute_output --regexp '(password|passwd|secret|token|credential)'
+    done
+    # a payload by file, the hub's address by the environment: neither is in a command line
+    echo 's3cret' >file
+    mkfifo gate
+    : >got
+    evsub -g g -n 0 topic
+    start evsub -g g -- sh -c 'cat /proc/$PPID/cmdline /proc/$$/cmdline | tr "\0" " " >lines; cat >got; read -r _ <gate'
+    evpub -f file topic
+    wait_for_text got s3cret
+    run -1 grep -E 's3cret|bus' lines
+    echo >gate
 }

@@ -154,9 +154,9 @@ static int code_of(const char *word, size_t size) {
     static const struct {
         const char *word;
         int code;
-    } CODES[] = {{"data", EVB_EDATA},  {"store", EVB_ESTORE},     {"perm", EVB_EPERM},
-                 {"gone", EVB_EGONE},  {"version", EVB_EVERSION}, {"member", EVB_EAGAIN},
-                 {"order", EVB_EDATA}, {"damaged", EVB_EDAMAGED}, {"usage", EVB_EINVAL}};
+    } CODES[] = {{"data", EVB_EDATA},       {"store", EVB_ESTORE},  {"perm", EVB_EPERM}, {"gone", EVB_EGONE},
+                 {"version", EVB_EVERSION}, {"member", EVB_EAGAIN}, {"busy", EVB_EBUSY}, {"order", EVB_EDATA},
+                 {"damaged", EVB_EDAMAGED}, {"usage", EVB_EINVAL}};
     for (size_t i = 0; i < sizeof CODES / sizeof *CODES; i++)
         if (strlen(CODES[i].word) == size && memcmp(CODES[i].word, word, size) == 0)
             return CODES[i].code;

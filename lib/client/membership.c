@@ -145,8 +145,8 @@ static bool pack_number(msgpack_packer *p, const char *name, uint64_t value) {
 
 static bool pack_settings(evb_buf *out, const evb_group_options *o) {
     msgpack_packer p;
-    int count =
-        (o->ack_wait_ns > 0) + (o->max_deliver > 0) + (o->max_pending > 0) + (o->backoff_count > 0) + o->ordered;
+    int count = (o->ack_wait_ns > 0) + (o->max_deliver > 0) + (o->max_pending > 0) + (o->backoff_count > 0) +
+                o->ordered + o->listener;
     evb_mp_packer(&p, out);
     bool ok = !msgpack_pack_map(&p, (size_t)count);
     if (o->ack_wait_ns > 0)
@@ -157,6 +157,8 @@ static bool pack_settings(evb_buf *out, const evb_group_options *o) {
         ok = ok && pack_number(&p, "max_pending", o->max_pending);
     if (o->ordered)
         ok = ok && !evb_mp_pack_str(&p, "ordered", 7) && !msgpack_pack_true(&p);
+    if (o->listener)
+        ok = ok && !evb_mp_pack_str(&p, "listener", 8) && !msgpack_pack_true(&p);
     if (o->backoff_count)
         ok = ok && !evb_mp_pack_str(&p, "backoff", 7) && !msgpack_pack_array(&p, o->backoff_count);
     for (size_t i = 0; ok && i < o->backoff_count; i++)

@@ -633,6 +633,7 @@ int evb_sub_leave(evb_sub *self, evb_error *err) {
         return evb_fail(err, EVB_EINVAL, "subscription: not in a group");
     if (self->state == SUB_ENDED)
         evb_sub_set(self, SUB_GROUP);
+    evb_sub_hello_last(self);
     evb_membership_leave(self->group);
     while (!evb_membership_left(self->group) && self->state != SUB_FAILED) {
         while (self->state != SUB_FAILED && listens(self) && next_frame(self))

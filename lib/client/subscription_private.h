@@ -85,7 +85,12 @@ struct evb_sub {
     /* what it tells of itself */
     char id[33], kind[16], group_name[132];
     int64_t hello_ns; /* when it is due again; 0: not yet */
+    int64_t said_ns;  /* when it was said last */
     uint64_t handed, losses;
+    uint64_t runs, failures; /* as evb_sub_report was told */
+    int64_t last_error_ns;
+    char last_error[256];
+    bool reports, to_report; /* there is a report; the hub was not told yet */
 
     /* the batch being handed on */
     evb_record batch;
@@ -132,6 +137,9 @@ void evb_sub_fetch(evb_sub *self, uint64_t from, uint64_t to);
 
 /* Tells the hub who we are and where, if it is time. */
 void evb_sub_hello(evb_sub *self, int64_t now_ns);
+
+/* Tells it now, if there is a report that it was not told yet and somebody to tell. */
+void evb_sub_hello_last(evb_sub *self);
 
 /* Asks for as many picks as may be under way. */
 void evb_sub_ask_picks(evb_sub *self);

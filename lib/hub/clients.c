@@ -48,6 +48,10 @@ size_t evb_clients_count(const struct evb_client_list *list) {
     return n;
 }
 
+const evb_client *evb_clients_find(const struct evb_client_list *list, const char *token, size_t size) {
+    return find(list, token, size);
+}
+
 bool evb_clients_has(const struct evb_client_list *list, const char *token, size_t size) {
     return find(list, token, size) || evb_clients_count(list) >= CLIENTS_MAX;
 }
@@ -103,6 +107,30 @@ static void take_patterns(evb_client *c, evb_mp mp) {
     c->patterns = patterns;
 }
 
+static void take_text(evb_client *c, const char *name, size_t size, const char *text, size_t text_size) {
+    if (size == 4 && memcmp(name, "kind", 4) == 0)
+        copy_text(c->kind, sizeof c->kind, text, text_size);
+    else if (size == 5 && memcmp(name, "group", 5) == 0)
+        copy_text(c->group, sizeof c->group, text, text_size);
+    else if (size == 10 && memcmp(name, "last_error", 10) == 0)
+        copy_text(c->report.last_error, sizeof c->report.last_error, text, text_size);
+}
+
+static void take_number(evb_client *c, const char *name, size_t size, uint64_t value) {
+    if (size == 8 && memcmp(name, "position", 8) == 0)
+        c->position = value;
+    else if (size == 6 && memcmp(name, "losses", 6) == 0)
+        c->losses = value;
+    else if (size == 6 && memcmp(name, "handed", 6) == 0)
+        c->handed = value;
+    else if (size == 4 && memcmp(name, "runs", 4) == 0)
+        c->report.runs = value;
+    else if (size == 8 && memcmp(name, "failures", 8) == 0)
+        c->report.failures = value;
+    else if (size == 13 && memcmp(name, "last_error_ns", 13) == 0)
+        c->report.last_error_ns = value <= INT64_MAX ? (int64_t)value : 0;
+}
+
 /* Takes one row of a hello. False: it is malformed. */
 static bool take_row(evb_client *c, evb_mp *mp) {
     const char *name, *text;
@@ -111,19 +139,11 @@ static bool take_row(evb_client *c, evb_mp *mp) {
     if (!evb_mp_str(mp, &name, &size))
         return false;
     if (evb_mp_str(mp, &text, &text_size)) {
-        if (size == 4 && memcmp(name, "kind", 4) == 0)
-            copy_text(c->kind, sizeof c->kind, text, text_size);
-        else if (size == 5 && memcmp(name, "group", 5) == 0)
-            copy_text(c->group, sizeof c->group, text, text_size);
+        take_text(c, name, size, text, text_size);
         return true;
     }
     if (evb_mp_uint(mp, &value)) {
-        if (size == 8 && memcmp(name, "position", 8) == 0)
-            c->position = value;
-        else if (size == 6 && memcmp(name, "losses", 6) == 0)
-            c->losses = value;
-        else if (size == 6 && memcmp(name, "handed", 6) == 0)
-            c->handed = value;
+        take_number(c, name, size, value);
         return true;
     }
     evb_mp start = *mp;
@@ -167,6 +187,7 @@ int evb_hub_hello(evb_hub *self, const evb_request *request, evb_error *err) {
         c->heard_ns = self->now_ns;
         while (rows-- && take_row(c, &args))
             continue;
+        evb_reports_heard(self, c);
         c->lag = behind(evb_journal_head(self->journal), c->position);
     }
     return evb_hub_answer(self, request, 0, &p) ? 0 : EVB_ENOMEM;
@@ -244,7 +265,8 @@ static bool pack_patterns(msgpack_packer *p, const evb_patterns *patterns) {
 
 static bool pack_client(const evb_hub *self, const evb_client *c, msgpack_packer *p) {
     place at = place_of(self, c);
-    return !msgpack_pack_map(p, 12) && pack_text(p, "kind", c->kind, strlen(c->kind)) &&
+    const evb_report *r = &c->report;
+    return !msgpack_pack_map(p, 16) && pack_text(p, "kind", c->kind, strlen(c->kind)) &&
            pack_text(p, "id", c->id, c->id_size) && pack_id(p, "pid", c->origin.pid) &&
            pack_id(p, "uid", c->origin.uid) &&
            pack_text(p, "group", at.group ? at.group->name : c->group,
@@ -252,6 +274,9 @@ static bool pack_client(const evb_hub *self, const evb_client *c, msgpack_packer
            pack_number(p, "position", at.position) && pack_number(p, "lag", at.lag) &&
            pack_number(p, "in_hand", at.in_hand) && pack_number(p, "losses", c->losses) &&
            pack_number(p, "rate", rate_of(self, c)) && pack_number(p, "since_ns", (uint64_t)c->since_ns) &&
+           pack_number(p, "runs", r->runs) && pack_number(p, "failures", r->failures) &&
+           pack_text(p, "last_error", r->last_error, strlen(r->last_error)) &&
+           pack_number(p, "last_error_ns", (uint64_t)r->last_error_ns) &&
            pack_patterns(p, at.group ? at.group->patterns : c->patterns);
 }
 

@@ -7,6 +7,7 @@
 
 #include "event/topic.h"
 #include "hub/hub.h"
+#include "hub/reports.h"
 
 /* One subscription's connection to the feed, named by the token of its welcome; its own id outlives connections. */
 typedef struct evb_client {
@@ -18,6 +19,7 @@ typedef struct evb_client {
     uint64_t handed, handed_before; /* events handed on; as of the hello before */
     int64_t heard_ns, before_ns;    /* monotonic: the last hello, and the one before */
     evb_patterns *patterns;         /* or NULL */
+    evb_report report;
     char kind[16], group[132];
     size_t id_size, token_size;
     char id[64], token[64];
@@ -32,6 +34,9 @@ void evb_clients_came(struct evb_client_list *list, const char *token, size_t si
 /* It is gone. */
 void evb_clients_left(struct evb_client_list *list, const char *token, size_t size);
 void evb_clients_clear(struct evb_client_list *list);
+
+/* The client of this connection, or NULL. */
+const evb_client *evb_clients_find(const struct evb_client_list *list, const char *token, size_t size);
 
 /* Whether there is such a connection, as far as is known. */
 bool evb_clients_has(const struct evb_client_list *list, const char *token, size_t size);

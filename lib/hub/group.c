@@ -37,6 +37,7 @@ evb_group *evb_group_new(const char *name, size_t size, evb_patterns *patterns) 
     self->replay.next = 1;
     self->bury_due_ns = INT64_MAX;
     TAILQ_INIT(&self->members);
+    evb_reports_init(&self->reports);
     self->name_size = size;
     memcpy(self->name, name, size);
     return self;
@@ -47,6 +48,7 @@ void evb_group_destroy(evb_group **self) {
     if (!g)
         return;
     evb_pending_clear(&g->pending);
+    evb_reports_free(&g->reports);
     for (evb_member *m; (m = TAILQ_FIRST(&g->members));) {
         TAILQ_REMOVE(&g->members, m, link);
         free(m);
@@ -285,6 +287,8 @@ static bool goes_on(const evb_hub *hub, const evb_group *self, const evb_hand *h
 
 int evb_group_take(evb_hub *hub, evb_group *self, evb_member *member, evb_hand *hand, int64_t now_ns,
                    evb_error *err) {
+    if (self->paused)
+        return 0;
     uint64_t most = self->settings.max_pending, has = member->holder.events;
     if (hand->room > most - (has < most ? has : most))
         hand->room = most - (has < most ? has : most);

@@ -9,6 +9,7 @@
 #include "event/topic.h"
 #include "hub/hub.h"
 #include "hub/pending.h"
+#include "hub/reports.h"
 
 enum { EVB_TOKEN_MAX = 64 };
 
@@ -22,6 +23,7 @@ typedef struct {
     bool ordered;                        /* at most one event of a topic in hand */
     int64_t backoff_ns[EVB_BACKOFF_MAX]; /* the wait before the second delivery, the third…; the last goes on */
     uint32_t backoff_count;
+    bool listener; /* it is evlisten's: a command for each event */
 } evb_group_settings;
 
 extern const evb_group_settings EVB_GROUP_DEFAULTS;
@@ -57,6 +59,7 @@ struct evb_group {
     uint64_t id; /* in groups.log */
     evb_patterns *patterns;
     evb_group_settings settings;
+    bool paused;        /* nothing is handed out; what is in hand goes on */
     int64_t created_ns; /* since the epoch */
     uint64_t next, noted_next;
     evb_pending pending;
@@ -67,6 +70,7 @@ struct evb_group {
     size_t letter_count, letter_room;
     int64_t bury_due_ns; /* when to try again to store dead letters that could not be; INT64_MAX: there are none */
     evb_group_replay replay;
+    evb_reports reports;
     size_t event_bytes;         /* of the journal's, for one event, as of the last read; 0: not known */
     char fault[EVB_REASON_MAX]; /* why it cannot go on; empty: it can */
     size_t name_size;

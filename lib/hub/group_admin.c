@@ -1,5 +1,5 @@
-/* group_admin.c: the requests of those who look after groups: list, reset, delete, replay; dead letters: list, retry,
- * drop.
+/* group_admin.c: the requests of those who look after groups: list, pause, reset, delete, replay; dead letters:
+ * list, retry, drop.
  *
  * Leaves to others: what members ask (groups.c), making dead letters (dead.c). */
 #include <inttypes.h>
@@ -35,7 +35,11 @@ static const char *stalled(const evb_hub *self, const evb_group *group) {
     bool work = group->next <= evb_journal_head(self->journal) || group->pending.waiting_events;
     if (group->fault[0])
         return group->fault;
-    if (!work || group->hungry)
+    if (!work)
+        return NULL;
+    if (group->paused)
+        return "paused";
+    if (group->hungry)
         return NULL;
     if (TAILQ_EMPTY(&group->members))
         return "no members";
@@ -60,8 +64,17 @@ static bool pack_patterns(msgpack_packer *p, const evb_patterns *patterns) {
     return ok;
 }
 
+static bool pack_flag(msgpack_packer *p, const char *name, bool value) {
+    return !evb_mp_pack_str(p, name, strlen(name)) && !(value ? msgpack_pack_true(p) : msgpack_pack_false(p));
+}
+
+static bool pack_reason(msgpack_packer *p, const char *name, const char *text) {
+    return !evb_mp_pack_str(p, name, strlen(name)) &&
+           !(text && *text ? evb_mp_pack_str(p, text, strlen(text)) : msgpack_pack_nil(p));
+}
+
 static bool pack_settings(msgpack_packer *p, const evb_group_settings *s) {
-    bool ok = !evb_mp_pack_str(p, "ordered", 7) && !(s->ordered ? msgpack_pack_true(p) : msgpack_pack_false(p)) &&
+    bool ok = pack_flag(p, "ordered", s->ordered) && pack_flag(p, "listener", s->listener) &&
               pack_number(p, "ack_wait_ns", (uint64_t)s->ack_wait_ns) &&
               pack_number(p, "max_deliver", s->max_deliver) && pack_number(p, "max_pending", s->max_pending) &&
               !evb_mp_pack_str(p, "backoff_ns", 10) && !msgpack_pack_array(p, s->backoff_count);
@@ -73,7 +86,8 @@ static bool pack_settings(msgpack_packer *p, const evb_group_settings *s) {
 static bool pack_group(const evb_hub *self, const evb_group *group, msgpack_packer *p) {
     uint64_t floor = evb_group_floor(group), head = evb_journal_head(self->journal);
     const evb_group_replay *r = &group->replay;
-    const char *why = stalled(self, group);
+    evb_report report;
+    evb_reports_sum(self, group, &report);
     const struct {
         const char *name;
         uint64_t value;
@@ -90,12 +104,15 @@ static bool pack_group(const evb_hub *self, const evb_group *group, msgpack_pack
                 {"dead", group->letter_count},
                 {"lost", group->lost},
                 {"replay_left", r->next <= r->to ? r->to - r->next + 1 : 0},
+                {"runs", report.runs},
+                {"failures", report.failures},
+                {"last_error_ns", (uint64_t)report.last_error_ns},
                 {"created_ns", (uint64_t)group->created_ns}};
     const uint32_t count = sizeof rows / sizeof *rows;
-    bool ok = !msgpack_pack_map(p, count + 8) && !evb_mp_pack_str(p, "name", 4) &&
+    bool ok = !msgpack_pack_map(p, count + 11) && !evb_mp_pack_str(p, "name", 4) &&
               !evb_mp_pack_str(p, group->name, group->name_size) && pack_patterns(p, group->patterns) &&
-              pack_settings(p, &group->settings) && !evb_mp_pack_str(p, "stalled", 7) &&
-              !(why ? evb_mp_pack_str(p, why, strlen(why)) : msgpack_pack_nil(p));
+              pack_settings(p, &group->settings) && pack_flag(p, "paused", group->paused) &&
+              pack_reason(p, "last_error", report.last_error) && pack_reason(p, "stalled", stalled(self, group));
     for (size_t i = 0; ok && i < count; i++)
         ok = pack_number(p, rows[i].name, rows[i].value);
     return ok;
@@ -117,7 +134,32 @@ int evb_hub_groups(evb_hub *self, const evb_request *request, evb_error *err) {
     return 0;
 }
 
-/* ---- reset, delete, replay ---- */
+/* ---- pause, reset, delete, replay ---- */
+
+/* [name, whether it is to be paused] -> [events in members' hands] */
+int evb_hub_group_pause(evb_hub *self, const evb_request *request, evb_error *err) {
+    evb_mp args = request->args;
+    evb_error why = {0};
+    msgpack_packer p;
+    bool paused = false;
+    (void)err;
+    evb_group *group = evb_groups_named(self, &args, &why);
+    if (group && !evb_mp_bool(&args, &paused))
+        evb_fail(&why, EVB_EINVAL, "group.pause: its arguments are a name and a bool");
+    if (why.code)
+        return refuse(self, request, &why);
+    if (paused != group->paused) {
+        group->paused = paused;
+        group->replay.begun_ns = self->now_ns; /* its rate is for the time in which it may go on */
+        group->replay.handed = 0;
+        if (!evb_note_group(self, group))
+            return EVB_ENOMEM;
+    }
+    if (!paused)
+        evb_group_call_all(group);
+    bool ok = evb_hub_answer(self, request, 1, &p) && !msgpack_pack_uint64(&p, group->pending.in_hand_events);
+    return ok ? 0 : EVB_ENOMEM;
+}
 
 int evb_hub_group_reset(evb_hub *self, const evb_request *request, evb_error *err) {
     evb_mp args = request->args;

@@ -17,7 +17,8 @@
 #include "hub/hub_private.h"
 
 enum {
-    OP_GROUP = 1, /* name, created_ns, next, [patterns], [ack_wait, max_deliver, max_pending, ordered], [backoffs] */
+    OP_GROUP =
+        1, /* name, created_ns, next, [patterns], [ack_wait, max_deliver, max_pending, ordered, marks?], [backoffs] */
     OP_DELETED,
     OP_RESET,       /* next */
     OP_ENTRY,       /* first, last, deliveries, flags */
@@ -30,6 +31,9 @@ enum {
 };
 
 enum { FLAG_IN_HAND = 1, FLAG_DOOMED = 2 };
+
+/* Said only where there is one, so that a hub that knows of none reads the groups that have none. */
+enum { MARK_LISTENER = 1, MARK_PAUSED = 2 };
 
 static const int64_t CLAIM_NS = 2 * EVB_SECOND_NS;
 
@@ -66,13 +70,14 @@ static bool pack_patterns(msgpack_packer *packer, const evb_patterns *patterns) 
 
 bool evb_note_group(evb_hub *hub, const evb_group *group) {
     const evb_group_settings *s = &group->settings;
+    unsigned marks = (s->listener ? MARK_LISTENER : 0u) | (group->paused ? MARK_PAUSED : 0u);
     msgpack_packer p;
     bool ok = begin(hub, group, OP_GROUP, 6, &p) && !evb_mp_pack_str(&p, group->name, group->name_size) &&
               !msgpack_pack_uint64(&p, (uint64_t)group->created_ns) && !msgpack_pack_uint64(&p, group->next) &&
-              pack_patterns(&p, group->patterns) && !msgpack_pack_array(&p, 4) &&
+              pack_patterns(&p, group->patterns) && !msgpack_pack_array(&p, marks ? 5 : 4) &&
               !msgpack_pack_uint64(&p, (uint64_t)s->ack_wait_ns) && !msgpack_pack_uint64(&p, s->max_deliver) &&
               !msgpack_pack_uint64(&p, s->max_pending) && !msgpack_pack_uint64(&p, s->ordered) &&
-              !msgpack_pack_array(&p, s->backoff_count);
+              !(marks && msgpack_pack_uint64(&p, marks)) && !msgpack_pack_array(&p, s->backoff_count);
     for (uint32_t i = 0; ok && i < s->backoff_count; i++)
         ok = !msgpack_pack_uint64(&p, (uint64_t)s->backoff_ns[i]);
     return ok;
@@ -163,16 +168,18 @@ static evb_patterns *read_patterns(evb_mp *mp) {
     return patterns;
 }
 
-static bool read_settings(evb_mp *mp, evb_group_settings *s) {
-    uint64_t values[4], wait;
+static bool read_settings(evb_mp *mp, evb_group_settings *s, bool *paused) {
+    uint64_t values[5] = {0}, wait;
     uint32_t count;
-    if (!evb_mp_array(mp, &count) || count != 4 || !numbers(mp, values, 4) || !evb_mp_array(mp, &count) ||
-        count > EVB_BACKOFF_MAX)
+    if (!evb_mp_array(mp, &count) || count < 4 || count > 5 || !numbers(mp, values, count) ||
+        !evb_mp_array(mp, &count) || count > EVB_BACKOFF_MAX)
         return false;
     *s = (evb_group_settings){.ack_wait_ns = (int64_t)values[0],
                               .max_deliver = values[1],
                               .max_pending = values[2],
-                              .ordered = values[3] != 0};
+                              .ordered = values[3] != 0,
+                              .listener = values[4] & MARK_LISTENER};
+    *paused = values[4] & MARK_PAUSED;
     for (; s->backoff_count < count; s->backoff_count++) {
         if (!evb_mp_uint(mp, &wait))
             return false;
@@ -186,10 +193,11 @@ static bool read_group(operation *op) {
     size_t size;
     uint64_t places[2];
     evb_group_settings settings;
+    bool paused;
     if (!evb_mp_str(&op->args, &name, &size) || !numbers(&op->args, places, 2))
         return false;
     evb_patterns *patterns = read_patterns(&op->args);
-    bool ok = patterns && read_settings(&op->args, &settings);
+    bool ok = patterns && read_settings(&op->args, &settings, &paused);
     if (ok && !op->group && (op->group = evb_group_new(name, size, patterns))) {
         patterns = NULL;
         op->group->id = op->id;
@@ -200,8 +208,10 @@ static bool read_group(operation *op) {
         TAILQ_INSERT_TAIL(&op->hub->groups, op->group, link);
     }
     evb_patterns_destroy(&patterns);
-    if (ok && op->group)
+    if (ok && op->group) {
         op->group->settings = settings;
+        op->group->paused = paused;
+    }
     return ok && op->group;
 }
 

@@ -137,7 +137,7 @@ void evb_groups_saw(evb_hub *hub, const evb_record *rec) {
         if (!group->hungry)
             continue;
         if (evb_group_wants(group, rec->topic, rec->topic_size))
-            call_some(group, rec->count);
+            call_some(group, group->paused ? 0 : rec->count);
         else if (group->next == rec->seq)
             group->next = rec->seq + rec->count;
     }
@@ -152,6 +152,8 @@ static int64_t replay_due(const evb_group_replay *r) {
 
 /* When something of what the group has waits for a hungry member. */
 static int64_t work_due(const evb_group *group) {
+    if (group->paused)
+        return INT64_MAX;
     const evb_entry *first = evb_pending_first_due(&group->pending);
     int64_t at = first ? first->due_ns : INT64_MAX, replay = replay_due(&group->replay);
     return at < replay ? at : replay;
@@ -173,7 +175,7 @@ bool evb_groups_dismiss(evb_hub *hub, evb_group *group) {
     return true;
 }
 
-/* Calls those who wait for all up to a seq to be done, if it is. */
+/* Calls those who wait for all up to a seq to be done, if it is; or to be told that it will not be for now. */
 static void call_done(evb_group *group) {
     evb_member *m;
     uint64_t floor = 0;
@@ -181,7 +183,7 @@ static void call_done(evb_group *group) {
         if (!m->until || !m->hungry)
             continue;
         floor = floor ? floor : evb_group_floor(group);
-        if (floor >= m->until)
+        if (floor >= m->until || (group->paused && !m->holder.events))
             call(group, m);
     }
 }
@@ -332,6 +334,8 @@ static bool read_setting(evb_mp *mp, evb_group_settings *s) {
         return false;
     if (size == 7 && memcmp(name, "ordered", 7) == 0)
         return evb_mp_bool(mp, &s->ordered);
+    if (size == 8 && memcmp(name, "listener", 8) == 0)
+        return evb_mp_bool(mp, &s->listener);
     if (size == 7 && memcmp(name, "backoff", 7) == 0) {
         if (!evb_mp_array(mp, &count) || count > EVB_BACKOFF_MAX)
             return false;
@@ -597,6 +601,18 @@ static evb_member *named_member(const evb_hub *hub, evb_mp *args, evb_group **gr
     return m;
 }
 
+/* Who wants to see the end of what there is would wait for as long as the group is paused: it is told, once it has
+ * nothing more in hand. */
+static bool waits_in_vain(const evb_group *group, const evb_member *member) {
+    return group->paused && member->until && !member->holder.events && evb_group_floor(group) < member->until;
+}
+
+static int refuse_paused(evb_hub *hub, const evb_request *request, const evb_group *group) {
+    evb_error why;
+    evb_fail(&why, EVB_EBUSY, "group %s is paused (evctl group %s resume)", group->name, group->name);
+    return evb_hub_refuse_error(hub, request, &why);
+}
+
 int evb_hub_group_take(evb_hub *hub, const evb_request *request, evb_error *err) {
     evb_mp args = request->args;
     evb_error why = {0};
@@ -621,7 +637,9 @@ int evb_hub_group_take(evb_hub *hub, const evb_request *request, evb_error *err)
     rc = evb_group_take(hub, group, member, &hand, hub->now_ns, err);
     if (wanted) /* who only acknowledges is as hungry as before */
         set_hungry(group, member, hand.room && !hand.more);
-    if (rc == 0 && group->fault[0] && !hand.row_count && wanted)
+    if (rc == 0 && wanted && waits_in_vain(group, member))
+        rc = refuse_paused(hub, request, group);
+    else if (rc == 0 && group->fault[0] && !hand.row_count && wanted)
         rc = evb_hub_refuse(hub, request, "damaged", group->fault);
     else
         rc = rc ? rc : reply_take(hub, request, group, &hand);

@@ -168,6 +168,7 @@ static const char *code_of(const evb_error *why) {
            : why->code == EVB_EAGAIN   ? "member"
            : why->code == EVB_EGONE    ? "gone"
            : why->code == EVB_EDAMAGED ? "damaged"
+           : why->code == EVB_EBUSY    ? "busy"
            : why->code == EVB_EINVAL   ? "usage"
                                        : "store";
 }
@@ -206,6 +207,7 @@ static const struct {
            {"group.reset", 2, evb_hub_group_reset},
            {"group.delete", 1, evb_hub_group_delete},
            {"group.replay", 5, evb_hub_group_replay},
+           {"group.pause", 2, evb_hub_group_pause},
            {"dead", 3, evb_hub_dead},
            {"dead.retry", 2, evb_hub_dead_retry},
            {"dead.drop", 2, evb_hub_dead_drop},
@@ -254,6 +256,7 @@ void evb_hub_came(evb_hub *self, const char *token, size_t size, evb_origin orig
 
 void evb_hub_left_all(evb_hub *self) {
     evb_error err;
+    evb_reports_left_all(self);
     evb_clients_clear(&self->clients);
     int rc = evb_groups_left_all(self, &err);
     self->failed = rc ? rc : self->failed;
@@ -261,6 +264,7 @@ void evb_hub_left_all(evb_hub *self) {
 
 void evb_hub_left(evb_hub *self, const char *token, size_t size) {
     evb_error err;
+    evb_reports_left(self, token, size);
     evb_clients_left(&self->clients, token, size);
     int rc = evb_groups_left(self, token, size, &err);
     self->failed = rc ? rc : self->failed;

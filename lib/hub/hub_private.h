@@ -116,6 +116,7 @@ int evb_hub_groups(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_group_reset(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_group_delete(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_group_replay(evb_hub *self, const evb_request *request, evb_error *err);
+int evb_hub_group_pause(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_dead(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_dead_retry(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_dead_drop(evb_hub *self, const evb_request *request, evb_error *err);

@@ -4,10 +4,13 @@
   hold N          takes N events and prints nothing
   ack KEY...      acknowledges them
   nack KEY SEC REASON, reject KEY REASON
+  report RUNS FAILURES [ERROR]   says so in a hello
   crash           drops its connections without a word
   quit            leaves; so does the end of stdin
+MEMBER_SETTINGS in the environment, a JSON object, are the settings with which it joins.
 Answers each line with its output and then "ok", or "error CODE".
 """
+import json
 import os
 import secrets
 import sys
@@ -32,11 +35,16 @@ class Member:
         if not self.feed.poll(PATIENCE_MS):
             raise TimeoutError("no welcome")
         self.feed.recv()
-        self.call("group.join", self.token, patterns or None, {}, None)
+        self.id = secrets.token_hex(16)
+        settings = json.loads(os.environ.get("MEMBER_SETTINGS", "{}"))
+        self.call("group.join", self.token, patterns or None, settings, None)
 
     def call(self, op, *args):
+        return self.request(op, self.group, *args)
+
+    def request(self, op, *args):
         self.calls += 1
-        self.requests.send(msgpack.packb([op, self.calls, self.group, *args]))
+        self.requests.send(msgpack.packb([op, self.calls, *args]))
         if not self.requests.poll(PATIENCE_MS):
             raise TimeoutError(op)
         head, *body = self.requests.recv_multipart()
@@ -76,6 +84,12 @@ class Member:
     def tell(self, acks, fails):
         self.call("group", self.token, [[key, key] for key in acks], fails, 0, 0, None)
 
+    def report(self, runs, failures, error):
+        said = {"kind": "evlisten", "group": self.group, "runs": int(runs), "failures": int(failures)}
+        if error:
+            said |= {"last_error": error, "last_error_ns": time.time_ns()}
+        self.request("hello", self.id, self.token, said)
+
     def run(self, line):
         word, *args = line.split()
         if word == "take":
@@ -88,6 +102,8 @@ class Member:
             self.tell([], [[int(args[0]), int(float(args[1]) * 1e9), " ".join(args[2:]), False]])
         elif word == "reject":
             self.tell([], [[int(args[0]), None, " ".join(args[1:]), True]])
+        elif word == "report":
+            self.report(args[0], args[1], " ".join(args[2:]))
         elif word == "crash":
             os._exit(0)
         elif word == "quit":

@@ -12,10 +12,11 @@ import zmq
 
 AHEAD, PATIENCE_MS = 50, 20_000
 OPS = ["pub", "fetch", "status", "clients", "hello", "seek", "topics", "group", "group.join", "group.leave", "groups",
-       "group.reset", "group.delete", "group.replay", "dead", "dead.retry", "dead.drop", "nope"]
+       "group.reset", "group.delete", "group.replay", "group.pause", "dead", "dead.retry", "dead.drop", "nope"]
 NUMBERS = [0, 1, 2, 3, 5, 10, 100, 2**20, 2**32, 2**63, 2**63 + 5, 2**64 - 1]
 TEXTS = ["g", "h", "", "tok", "t", "t.#", "#", "x" * 200, "$dead.g", "a b", "\u00e9", "\x1b[31m"]
-KEYS = ["ack_wait", "max_deliver", "max_pending", "ordered", "backoff", "kind", "patterns", "position", "x"]
+KEYS = ["ack_wait", "max_deliver", "max_pending", "ordered", "backoff", "kind", "patterns", "position", "x", "listener",
+        "runs", "failures", "last_error", "last_error_ns"]
 
 
 def chance(part):
@@ -63,13 +64,15 @@ SENSIBLE = {
     "group": lambda: ["g", token(), acks(), fails(), random.choice([0, 1, 5, 100]),
                       random.choice([1, 1000, 1 << 20]), random.choice([None, 5])],
     "group.replay": lambda: ["g", seq(), random.choice([0, 60]), random.choice([0, 1000]), chance(0.2)],
+    "group.pause": lambda: ["g", chance(0.3)],
     "group.reset": lambda: ["g", seq()],
     "group.delete": lambda: ["g" if chance(0.05) else "h"],
     "group.leave": lambda: ["g", "tok2", [], []],
     "dead": lambda: [random.choice(["g", None]), 0, 10],
     "dead.retry": lambda: ["g", random.choice([None, [seq()]])],
     "dead.drop": lambda: ["g", random.choice([None, [seq()]])],
-    "hello": lambda: ["me", token(), {"kind": "x", "patterns": ["t.#"], "position": seq()}],
+    "hello": lambda: ["me", token(), {"kind": "x", "group": "g", "patterns": ["t.#"], "position": seq(), "runs": seq(),
+                                      "failures": seq(), "last_error": "e", "last_error_ns": seq()}],
 }
 
 
