@@ -204,6 +204,7 @@ static const struct {
            {"group.replay", 5, evb_hub_group_replay},
            {"dead", 3, evb_hub_dead},
            {"dead.retry", 2, evb_hub_dead_retry},
+           {"dead.edit", 2, evb_hub_dead_edit},
            {"dead.drop", 2, evb_hub_dead_drop}};
 
 static int dispatch(evb_hub *self, evb_request *request, const char *op, size_t op_size, evb_error *err) {
