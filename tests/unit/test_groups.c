@@ -626,6 +626,29 @@ static void an_attempt_is_kept(void **state) {
     assert_int_equal(f->row_count, 0); /* and none of these is for the group */
 }
 
+static void a_full_disk_costs_an_attempt_only(void **state) {
+    fixture *f = *state;
+    evb_journal_options full = {.segment_bytes = 1 << 20, .reserve_percent = 101}, room = {.segment_bytes = 1 << 20};
+    publish(f, "t.a", 2);
+    JOIN(f, "a",
+         "\x81\xa7"
+         "backoff\x91\x00");
+    take(f, "a", 0, 0, 10);
+    evb_journal_configure(f->journal, &full);
+    evb_journal_tend(f->journal, f->now);
+    fail_attempt(f, 1, false, 3);
+    fail_attempt(f, 2, false, 3);
+    assert_string_equal(f->error, "");
+    assert_int_equal(f->said, 1);
+    assert_int_equal(evb_journal_appended(f->journal), 2);
+    take(f, "a", 0, 0, 10);
+    assert_row(f, 0, 1, 1, 2);
+    evb_journal_configure(f->journal, &room);
+    evb_journal_tend(f->journal, f->now);
+    fail_attempt(f, 1, false, 3);
+    assert_int_equal(evb_journal_appended(f->journal), 3);
+}
+
 static void a_bad_attempt_is_refused(void **state) {
     fixture *f = *state;
     evb_buf head = {0};
@@ -859,6 +882,7 @@ int main(void) {
         T(a_last_delivery_in_vain_is_a_dead_letter),
         T(a_letter_is_in_the_journal_before_its_event_is_done),
         T(an_attempt_is_kept),
+        T(a_full_disk_costs_an_attempt_only),
         T(a_bad_attempt_is_refused),
         T(an_edited_letter_is_for_its_group),
         T(after_a_restart_what_is_not_done_comes),
