@@ -171,3 +171,16 @@ editor() { # LINE
     run -0 timeout 30 evsub -g g -e -t
     assert_output $'t\tbest'
 }
+
+@test "attempts of a replayed event are kept, too" {
+    start_hub
+    evsub -g g -n 0 t
+    evpub t x
+    run -0 timeout 20 evsub -g g -e
+    evctl group g replay --from first
+    run -0 timeout 30 evsub -g g -n 1 -- sh -c 'echo "replay $EVBUS_REPLAY" >&2; exit 65'
+    run -0 timeout 20 evsub --from first -n 1 -t '$failed.#'
+    assert_output $'$failed.g.1\treplay 1'
+    run -0 evctl dead show g
+    assert_line '  replay 1'
+}
