@@ -1,7 +1,8 @@
 /* evctl: looks after a hub and its journal: what there is, groups and dead letters, removing, verifying.
  *
  * This file reads the command line and finds the command; each is a function that asks the hub or reads files, and
- * prints. The commands are in evctl_show.c (looking), evctl_admin.c (changing), evctl_listeners.c, evctl_files.c (the
+ * prints. The commands are in evctl_show.c (looking), evctl_admin.c (changing), evctl_listeners.c, evctl_dead.c,
+ * evctl_trace.c, evctl_scheduled.c, evctl_files.c (the
  * journal's files), evctl_export.c, evctl_import.c and evctl_top.c. */
 #include "evctl.h"
 
@@ -29,6 +30,8 @@ static const evb_opt ROWS[] = {
     {0, "rate", EVB_OPT_NUMBER, offsetof(evctl_options, rate), NULL, "N", "replay: at most N events a second", NULL},
     {'n', "dry-run", EVB_OPT_FLAG, offsetof(evctl_options, dry_run), NULL, NULL,
      "replay: only say how many; import: only check the file", NULL},
+    {0, "edit", EVB_OPT_FLAG, offsetof(evctl_options, edit), NULL, NULL,
+     "dead retry: open the payload in an editor first", NULL},
     {'o', "output", EVB_OPT_STRING, offsetof(evctl_options, output), NULL, "FILE", "export: into FILE, not to stdout",
      "@file"},
     {0, "allow-gap", EVB_OPT_FLAG, offsetof(evctl_options, allow_gap), NULL, NULL,
@@ -56,6 +59,7 @@ static const evb_opts OPTS = {
     "[OPTION]... dead list|show|retry|drop [GROUP] [SEQ]...\n"
     "[OPTION]... scheduled list [PATTERN]...\n"
     "[OPTION]... scheduled cancel SEQ...\n"
+    "[OPTION]... trace SEQ\n"
     "[OPTION]... trim --before POSITION\n"
     "[OPTION]... purge PATTERN...\n"
     "[OPTION]... metrics\n"
@@ -68,30 +72,22 @@ static const evb_opts OPTS = {
     ROWS,
     sizeof ROWS / sizeof *ROWS,
     "status top topics clients groups group pause resume reset replay delete listeners listener dead list show retry "
-    "drop scheduled cancel trim purge export import "
+    "drop trace scheduled cancel trim purge export import "
     "metrics verify repair"};
 
 static const struct {
     const char *name;
     bool operands; /* takes some */
     evctl_command *run;
-} COMMANDS[] = {{"status", false, evctl_status},
-                {"topics", true, evctl_topics},
-                {"groups", false, evctl_groups},
-                {"clients", false, evctl_clients},
-                {"group", true, evctl_group},
-                {"dead", true, evctl_dead},
-                {"listeners", false, evctl_listeners},
-                {"listener", true, evctl_listener},
-                {"trim", true, evctl_trim},
-                {"scheduled", true, evctl_scheduled},
-                {"purge", true, evctl_purge},
-                {"metrics", false, evctl_metrics},
-                {"top", true, evctl_top},
-                {"export", true, evctl_export},
-                {"import", true, evctl_import},
-                {"verify", false, evctl_verify},
-                {"repair", false, evctl_repair}};
+} COMMANDS[] = {{"status", false, evctl_status},       {"topics", true, evctl_topics},
+                {"groups", false, evctl_groups},       {"clients", false, evctl_clients},
+                {"group", true, evctl_group},          {"dead", true, evctl_dead},
+                {"listeners", false, evctl_listeners}, {"listener", true, evctl_listener},
+                {"trace", true, evctl_trace},          {"trim", true, evctl_trim},
+                {"scheduled", true, evctl_scheduled},  {"purge", true, evctl_purge},
+                {"metrics", false, evctl_metrics},     {"top", true, evctl_top},
+                {"export", true, evctl_export},        {"import", true, evctl_import},
+                {"verify", false, evctl_verify},       {"repair", false, evctl_repair}};
 
 static void say(void *context, const char *text) {
     (void)context;

@@ -4,18 +4,21 @@
 
 #include <jansson.h>
 
+#include "base/buf.h"
 #include "base/log.h"
 #include "base/opts.h"
 #include "evbus.h"
 
 #define EVCTL_NO_NUMBER UINT64_MAX
 
+enum { EVCTL_STOP = 1, EVCTL_NO = 2 }; /* beside evb_err; an error of EVCTL_NO is exit 1 */
+
 typedef struct {
     evb_opts_standard standard;
     const char *url, *dir, *before, *from, *to, *output;
     uint64_t rate, after;
     int64_t timeout_ns;
-    bool json, dry_run, allow_gap;
+    bool json, dry_run, allow_gap, edit;
 } evctl_options;
 
 typedef struct {
@@ -35,7 +38,7 @@ evctl_command evctl_group, evctl_dead, evctl_trim, evctl_purge;
 evctl_command evctl_scheduled;
 evctl_command evctl_listeners, evctl_listener;
 evctl_command evctl_verify, evctl_repair;
-evctl_command evctl_export, evctl_import, evctl_top;
+evctl_command evctl_export, evctl_import, evctl_top, evctl_trace;
 
 /* Pauses the group, or lets it go on, and says so. EVB_EGONE. */
 int evctl_group_pause(evctl *self, const char *name, evb_error *err);
@@ -50,6 +53,32 @@ json_t *evctl_ask(evctl *self, const char *op, json_t *args, evb_error *err);
 /* The hub's address, found at the first use, and the bus, opened then. NULL and *err. */
 const char *evctl_url(evctl *self, evb_error *err);
 evb_bus *evctl_bus(evctl *self, evb_error *err);
+
+/* Takes an event, whose pointers live until it returns: 0 to go on, EVCTL_STOP, or an error and *err. */
+typedef int evctl_event_fn(void *context, const evb_event *event, evb_error *err);
+
+/* Hands on the stored events of seqs from..to (0: the head) that are left and match one of the patterns. Blocks; reads
+ * in pieces. 0, `each`'s error, or what the hub says. */
+int evctl_read(evctl *self, const char *const *patterns, size_t count, uint64_t from, uint64_t to,
+               evctl_event_fn *each, void *context, evb_error *err);
+
+/* The value of the header of this name, its last, or NULL. */
+const evb_header *evctl_header(const evb_event *event, const char *name);
+uint64_t evctl_header_number(const evb_event *event, const char *name); /* 0: it is none */
+
+/* ---- dead letters ---- */
+
+/* Prints the letter of this seq, of this group (NULL: whichever), with all that is kept of its attempts. EVB_EGONE:
+ * there is none. */
+int evctl_show_letter(evctl *self, const char *group, uint64_t seq, evb_error *err);
+
+/* The group whose letter it is, for the caller to free, and its payload, which is added to *payload (may be NULL). NULL
+ * and *err: EVB_EGONE. */
+char *evctl_find_letter(evctl *self, const char *group, uint64_t seq, evb_buf *payload, evb_error *err);
+
+/* Lets the user edit *payload in an editor. *changed: it is another now. *path, for the caller to free (and to unlink):
+ * where it is until then. EVCTL_NO (exit 1): the editor failed, or left nothing; nothing is to be done. */
+int evctl_edit(evb_buf *payload, bool *changed, char **path, evb_error *err);
 
 /* The seq that a position stands for: where a reader of everything, or of what the group gets, would begin. EVB_EINVAL
  * naming `option`; EVB_EGONE: there is no such group. */
@@ -103,6 +132,9 @@ void evctl_print_fact(const char *label, const char *text);
 
 /* Prints one object as a line of JSON. */
 void evctl_print_json(const json_t *object);
+
+/* Says what was done: a line, or with -J an object (taken over). */
+void evctl_say_done(const evctl *self, const char *line, json_t *object);
 
 /* Control characters would move a terminal's cursor: they become question marks. */
 void evctl_tame(char *text, size_t size);

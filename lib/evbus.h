@@ -187,7 +187,7 @@ typedef enum {
 /* Members of a group share its events: each goes to one of them until it is acknowledged, and the hub keeps how far
  * they are. 0, NULL and false: as the group has it, or for a new one the default. What is set holds for all from then. */
 typedef struct {
-    const char *name;          /* like a topic, at most 128 bytes; NUL-terminated */
+    const char *name;          /* like a topic, at most 128 bytes, 14 tokens; NUL-terminated */
     int64_t ack_wait_ns;       /* an event not acknowledged by then goes to another member; 30 s */
     uint64_t max_deliver;      /* after so many deliveries in vain it becomes a dead letter; 20 */
     uint64_t max_pending;      /* events that a member may have in hand; 8192 */

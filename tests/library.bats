@@ -48,3 +48,16 @@ install_copy() {
     run -0 timeout 20 evsub -g g -e
     assert_output ''
 }
+
+@test "attempts in vain that do not fit into one request are all kept" {
+    install_copy
+    # shellcheck disable=SC2046 # words
+    cc -Wall -Werror -o attempts "$ROOT/tests/library/attempts.c" $(pkg-config --cflags --libs evbus)
+    start_hub
+    evsub -g g -n 0 t
+    seq 100 | evpub t
+    run -0 env LD_LIBRARY_PATH="$LIBRARIES" timeout 30 ./attempts "$EVBUS_URL"
+    assert_equal "$(evctl groups -J | jq -c '[.dead, .pending]')" '[100,0]'
+    assert_equal "$(timeout 20 evsub --from first -e -F '%h{signal} %p\n' '$failed.#' | sort | uniq -c | awk '{ print $1, $2, length($3) }')" \
+        '100 9 16384'
+}

@@ -29,23 +29,44 @@ static void answered(void *context, evb_call *call, const evb_reply *reply) {
         w->code = evb_fail(w->err, EVB_ENOMEM, "bus: out of memory");
 }
 
-int evb_ask(evb_bus *bus, const char *op, uint32_t count, const evb_buf *args, evb_buf *results, evb_buf *body,
-            evb_error *err) {
-    waiting w = {.results = results, .body = body, .err = err};
+/* Makes the call; data of size 0: it has no body. NULL: out of memory. */
+static evb_call *make_call(evb_bus *bus, const char *op, uint32_t count, const evb_buf *args, const void *data,
+                           size_t size, waiting *w) {
     msgpack_packer packer;
-    results->size = 0;
-    if (body)
-        body->size = 0;
-    evb_call *call = evb_call_new(bus, op, count, &packer, answered, &w);
-    if (call && args && args->size && !evb_buf_add(&call->head, args->data, args->size))
+    evb_call *call = evb_call_new(bus, op, count, &packer, answered, w);
+    bool ok = call && (!args || !args->size || evb_buf_add(&call->head, args->data, args->size));
+    if (ok && size)
+        ok = (call->frame = evb_frame_new()) && evb_buf_add(&call->frame->buf, data, size);
+    if (call && !ok)
         evb_call_discard(&call);
+    return call;
+}
+
+/* Sends the call (NULL: memory was short) and waits for its answer. */
+static int wait_for(evb_bus *bus, evb_call *call, waiting *w, evb_error *err) {
     if (!call)
         return evb_fail(err, EVB_ENOMEM, "bus: out of memory");
     evb_call_send(bus, call);
-    int rc = evb_bus_until(bus, &w.done, err);
-    if (!w.done)
-        evb_call_forget(bus, &w);
-    return rc ? rc : w.code;
+    int rc = evb_bus_until(bus, &w->done, err);
+    if (!w->done)
+        evb_call_forget(bus, w);
+    return rc ? rc : w->code;
+}
+
+int evb_ask(evb_bus *bus, const char *op, uint32_t count, const evb_buf *args, evb_buf *results, evb_buf *body,
+            evb_error *err) {
+    waiting w = {.results = results, .body = body, .err = err};
+    results->size = 0;
+    if (body)
+        body->size = 0;
+    return wait_for(bus, make_call(bus, op, count, args, NULL, 0, &w), &w, err);
+}
+
+int evb_ask_with(evb_bus *bus, const char *op, uint32_t count, const evb_buf *args, const void *data, size_t size,
+                 evb_buf *results, evb_error *err) {
+    waiting w = {.results = results, .err = err};
+    results->size = 0;
+    return wait_for(bus, make_call(bus, op, count, args, data, size, &w), &w, err);
 }
 
 int evb_ask_place(evb_bus *bus, evb_from from, uint64_t value, const char *const *patterns, size_t count,

@@ -12,6 +12,10 @@
 int evb_ask(evb_bus *bus, const char *op, uint32_t count, const evb_buf *args, evb_buf *results, evb_buf *body,
             evb_error *err);
 
+/* The same of a request with a body of `size` bytes, 1 or more, which are copied. */
+int evb_ask_with(evb_bus *bus, const char *op, uint32_t count, const evb_buf *args, const void *data, size_t size,
+                 evb_buf *results, evb_error *err);
+
 /* Where a reader of these patterns (borrowed; none: everything) would begin: a seq from 1 to the head + 1. Blocks as
  * evb_ask. EVB_EINVAL for EVB_FROM_LAST_PER_TOPIC, which is no one place; else errors as evb_ask. */
 int evb_ask_place(evb_bus *bus, evb_from from, uint64_t value, const char *const *patterns, size_t count,

@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "client/subscription_private.h"
 
+enum { FAILS_SENT_MAX = EVB_REQUEST_MAX / 2 }; /* bytes; what RANGES_SENT_MAX ranges take is less than the rest */
 enum { PIECES = 2, RANGES_SENT_MAX = 8192, WINDOW_MOST = 65536, BUSY_PARTS = 4 /* of the ack wait */ };
 #define KEY_REPLAY ((uint64_t)1 << 63)
 static const int64_t PACE_NS = 100 * EVB_MILLISECOND_NS;
@@ -168,8 +169,8 @@ static bool pack_settings(evb_buf *out, const evb_group_options *o) {
 
 static const char *fault_of(const evb_group_options *o) {
     size_t size = o->name ? strlen(o->name) : 0;
-    if (!size || size > EVB_GROUP_NAME_MAX || evb_topic_fault(o->name, size) || evb_topic_reserved(o->name, size))
-        return "a group's name is like a topic, of at most 128 bytes";
+    if (!evb_group_name_valid(o->name, size))
+        return "a group's name is like a topic, of at most 128 bytes and 14 tokens";
     if (o->backoff_count > EVB_BACKOFF_MAX)
         return "at most 16 waits between deliveries";
     for (size_t i = 0; i < o->backoff_count; i++)
@@ -407,17 +408,31 @@ static uint64_t wanted(const evb_membership *self) {
     return busy && self->held.events >= 2 * self->window ? 0 : self->window;
 }
 
+/* How many of the fails go with one request, and their bytes. */
+static uint32_t fails_to_send(const evb_membership *self, size_t *size) {
+    evb_mp mp = {self->fails.data, self->fails.data + self->fails.size};
+    uint32_t count = self->fail_count;
+    *size = self->fails.size;
+    if (*size <= FAILS_SENT_MAX)
+        return count;
+    count = 0;
+    for (*size = 0; evb_mp_skip(&mp) && (size_t)(mp.at - self->fails.data) <= FAILS_SENT_MAX; count++)
+        *size = (size_t)(mp.at - self->fails.data);
+    return count;
+}
+
 /* Sends acknowledgements and, of `op` "group", asks for events. */
 static void send_take(evb_membership *self, uint64_t want) {
     msgpack_packer p;
-    bool leave = self->leaving && self->acks.count <= RANGES_SENT_MAX;
+    size_t fail_size;
+    uint32_t fails = fails_to_send(self, &fail_size);
+    bool leave = self->leaving && self->acks.count <= RANGES_SENT_MAX && fails == self->fail_count;
     size_t acks = self->acks.count < RANGES_SENT_MAX ? self->acks.count : RANGES_SENT_MAX;
     evb_call *call = leave ? evb_call_new(self->sub->bus, "group.leave", 4, &p, gone, self)
                            : evb_call_new(self->sub->bus, "group", 7, &p, taken, self);
     bool ok = call && !evb_mp_pack_str(&p, (const char *)self->name.data, self->name.size) &&
               !evb_mp_pack_str(&p, self->token, strlen(self->token)) && pack_ranges(&p, &self->acks, acks) &&
-              !msgpack_pack_array(&p, self->fail_count) &&
-              (!self->fail_count || evb_buf_add(p.data, self->fails.data, self->fails.size));
+              !msgpack_pack_array(&p, fails) && (!fails || evb_buf_add(p.data, self->fails.data, fail_size));
     if (ok && !leave)
         ok = !msgpack_pack_uint64(&p, want) && !msgpack_pack_uint64(&p, EVB_FETCH_DEFAULT) &&
              !(self->sub->options.until_head ? msgpack_pack_uint64(&p, self->end) : msgpack_pack_nil(&p));
@@ -426,7 +441,8 @@ static void send_take(evb_membership *self, uint64_t want) {
         return;
     }
     drop_ranges(&self->acks, acks);
-    self->fails.size = self->fail_count = 0;
+    evb_buf_drop(&self->fails, fail_size);
+    self->fail_count -= fails;
     self->more = want ? false : self->more;
     self->asking = true;
     evb_call_send(self->sub->bus, call);
@@ -513,6 +529,23 @@ static bool next_record(evb_membership *self) {
     return true;
 }
 
+/* An edited dead letter comes under a topic of the group's own: for who handles it, it is of the one it was. */
+static void show_retry(evb_event *event) {
+    const evb_header *h = NULL;
+    if (event->topic_size < sizeof EVB_RETRY_PREFIX ||
+        memcmp(event->topic, EVB_RETRY_PREFIX, sizeof EVB_RETRY_PREFIX - 1) != 0)
+        return;
+    for (size_t i = 0; i < event->header_count; i++)
+        if (event->headers[i].name_size == sizeof EVB_RETRY_TOPIC - 1 &&
+            memcmp(event->headers[i].name, EVB_RETRY_TOPIC, sizeof EVB_RETRY_TOPIC - 1) == 0)
+            h = &event->headers[i];
+    if (!h || !h->value_size)
+        return;
+    event->topic = h->value;
+    event->topic_size = h->value_size;
+    event->version = 0; /* it has no place among that topic's events */
+}
+
 bool evb_membership_next(evb_membership *self, evb_event *event) {
     if (!self->record_left && (self->sub->state == SUB_FAILED || !next_record(self)))
         return false;
@@ -535,6 +568,7 @@ bool evb_membership_next(evb_membership *self, evb_event *event) {
     event->index = self->offset + self->index;
     event->deliveries = self->deliveries;
     event->replayed = self->key & KEY_REPLAY;
+    show_retry(event);
     if (event->seq > self->sub->done)
         self->sub->done = event->seq;
     self->key++;
@@ -597,18 +631,31 @@ bool evb_membership_ack(evb_membership *self, const evb_event *event) {
     return true;
 }
 
+/* {begun_ns, took_ns, exit or signal, output} */
+static int pack_attempt(msgpack_packer *p, const evb_attempt *a) {
+    size_t size = a->output_size < EVB_OUTPUT_MAX ? a->output_size : EVB_OUTPUT_MAX;
+    const char *end = a->status < 0 ? "signal" : "exit", *output = a->output;
+    uint64_t status = a->status < 0 ? (uint64_t) - (int64_t)a->status : (uint64_t)a->status;
+    return msgpack_pack_map(p, 4) || evb_mp_pack_str(p, "begun_ns", 8) ||
+           msgpack_pack_uint64(p, a->begun_ns > 0 ? (uint64_t)a->begun_ns : 0) || evb_mp_pack_str(p, "took_ns", 7) ||
+           msgpack_pack_uint64(p, a->took_ns > 0 ? (uint64_t)a->took_ns : 0) ||
+           evb_mp_pack_str(p, end, strlen(end)) || msgpack_pack_uint64(p, status) ||
+           evb_mp_pack_str(p, "output", 6) || msgpack_pack_bin(p, size) ||
+           (size && msgpack_pack_bin_body(p, output + (a->output_size - size), size));
+}
+
 bool evb_membership_nack(evb_membership *self, const evb_event *event, int64_t delay_ns, bool final,
-                         const char *reason) {
+                         const char *reason, const evb_attempt *attempt) {
     uint64_t key = key_of(event);
     msgpack_packer p;
     size_t before = self->fails.size;
     evb_mp_packer(&p, &self->fails);
     if (!take_key(&self->held, key))
         return false;
-    if (msgpack_pack_array(&p, 4) || msgpack_pack_uint64(&p, key) ||
+    if (msgpack_pack_array(&p, attempt ? 5 : 4) || msgpack_pack_uint64(&p, key) ||
         (delay_ns < 0 ? msgpack_pack_nil(&p) : msgpack_pack_uint64(&p, (uint64_t)delay_ns)) ||
         evb_mp_pack_str(&p, reason, strnlen(reason, EVB_REASON_MAX)) ||
-        (final ? msgpack_pack_true(&p) : msgpack_pack_false(&p))) {
+        (final ? msgpack_pack_true(&p) : msgpack_pack_false(&p)) || (attempt && pack_attempt(&p, attempt))) {
         self->fails.size = before;
         return false;
     }
@@ -634,14 +681,16 @@ int evb_sub_ack(evb_sub *self, const evb_event *event) {
 }
 
 int evb_sub_nack(evb_sub *self, const evb_event *event, int64_t delay_ns, const char *reason) {
-    return self->group && evb_membership_nack(self->group, event, delay_ns, false, reason) ? 0 : EVB_EINVAL;
+    return self->group && evb_membership_nack(self->group, event, delay_ns, false, reason, NULL) ? 0 : EVB_EINVAL;
 }
 
 int evb_sub_reject(evb_sub *self, const evb_event *event, const char *reason) {
-    return self->group && evb_membership_nack(self->group, event, -1, true, reason) ? 0 : EVB_EINVAL;
+    return self->group && evb_membership_nack(self->group, event, -1, true, reason, NULL) ? 0 : EVB_EINVAL;
 }
 
 int evb_sub_fail_attempt(evb_sub *self, const evb_event *event, int64_t delay_ns, bool final,
                          const evb_attempt *attempt) {
-    return self->group && evb_membership_nack(self->group, event, delay_ns, final, attempt->reason) ? 0 : EVB_EINVAL;
+    return self->group && evb_membership_nack(self->group, event, delay_ns, final, attempt->reason, attempt)
+               ? 0
+               : EVB_EINVAL;
 }

@@ -36,10 +36,11 @@ bool evb_membership_ready(const evb_membership *self);
 /* Whether all that stood in the journal at the join, or was handed out, is acknowledged, by whomever. */
 bool evb_membership_is_done(const evb_membership *self);
 
-/* What became of an event (NULL: of each one handed on so far); false: it is not in our hand, or memory is short. */
+/* What became of an event (NULL: of each one handed on so far); false: it is not in our hand, or memory is short.
+ * attempt: for the hub to keep, or NULL. */
 bool evb_membership_ack(evb_membership *self, const evb_event *event);
 bool evb_membership_nack(evb_membership *self, const evb_event *event, int64_t delay_ns, bool final,
-                         const char *reason);
+                         const char *reason, const evb_attempt *attempt);
 
 /* Leaves as soon as it can be said; left says whether it was. */
 void evb_membership_leave(evb_membership *self);

@@ -4,13 +4,17 @@
 
 #include "evbus.h" /* EVB_TOPIC_MAX, EVB_ID_MAX */
 
+/* What an edited dead letter is stored on, and the header that says which topic it is of for a handler. */
+#define EVB_RETRY_PREFIX "$retry."
+#define EVB_RETRY_TOPIC "retry-topic"
+
 enum {
     EVB_TOPIC_TOKENS_MAX = 16,
     EVB_PRODUCER_SIZE = 16,
     EVB_HEADER_COUNT_MAX = 64,            /* headers of one event */
-    EVB_HEADER_ROOM = 68,                 /* as read: those, and what the hub adds to a dead letter */
+    EVB_HEADER_ROOM = 76,                 /* as read: those, and what the hub adds to dead letters and retries */
     EVB_HEADERS_MAX = 64 * 1024,          /* bytes of one event's headers, encoded */
-    EVB_HEADERS_OWN = 1024,               /* bytes of those that the hub adds */
+    EVB_HEADERS_OWN = 2048,               /* bytes of those that the hub adds */
     EVB_BATCH_SOFT = 64 * 1024,           /* a batch is sent when it has grown to this */
     EVB_PAYLOAD_DEFAULT = 1024 * 1024,    /* evbusd --max-payload */
     EVB_PAYLOAD_MOST = 256 * 1024 * 1024, /* what --max-payload may be set to */
@@ -19,11 +23,13 @@ enum {
     EVB_FETCH_MOST = 1024 * 1024,
     EVB_FETCH_LENIENT = 1, /* flag of a fetch: what is left is good enough */
     EVB_GROUP_NAME_MAX = 128,
-    EVB_BACKOFF_MAX = 16,        /* waits between a group's deliveries */
-    EVB_REASON_MAX = 400,        /* bytes of why an event failed */
-    EVB_PATTERNS_MAX = 1024,     /* patterns of one request */
-    EVB_TOPICS_PAGE_MAX = 4096,  /* topics in one reply */
-    EVB_REQUEST_MAX = 512 * 1024 /* bytes of a request's first frame */
+    EVB_GROUP_TOKENS_MAX = EVB_TOPIC_TOKENS_MAX - 2, /* $failed.GROUP.SEQ is a topic */
+    EVB_BACKOFF_MAX = 16,                            /* waits between a group's deliveries */
+    EVB_REASON_MAX = 400,                            /* bytes of why an event failed */
+    EVB_OUTPUT_MAX = 16 * 1024,                      /* bytes of an attempt's output that are kept: the last */
+    EVB_PATTERNS_MAX = 1024,                         /* patterns of one request */
+    EVB_TOPICS_PAGE_MAX = 4096,                      /* topics in one reply */
+    EVB_REQUEST_MAX = 512 * 1024                     /* bytes of a request's first frame */
 };
 
 #endif

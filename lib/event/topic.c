@@ -86,6 +86,14 @@ bool evb_topic_reserved(const char *topic, size_t size) {
     return false;
 }
 
+bool evb_group_name_valid(const char *name, size_t size) {
+    int dots = 0;
+    for (size_t i = 0; i < size; i++)
+        dots += name[i] == '.';
+    return size && size <= EVB_GROUP_NAME_MAX && dots < EVB_GROUP_TOKENS_MAX && !evb_topic_fault(name, size) &&
+           !evb_topic_reserved(name, size);
+}
+
 static int fail_text(evb_error *err, const char *what, const char *text, size_t size, const char *fault) {
     int shown = size > 64 ? 64 : (int)size;
     return evb_fail(err, EVB_EDATA, "%.*s%s: not a %s: %s", shown, text, size > 64 ? "..." : "", what, fault);

@@ -16,6 +16,9 @@ const char *evb_pattern_fault(const char *pattern, size_t size);
 /* Whether one of the topic's tokens starts with '$': these belong to the hub. */
 bool evb_topic_reserved(const char *topic, size_t size);
 
+/* Whether a group may have this name. */
+bool evb_group_name_valid(const char *name, size_t size);
+
 /* Whether the pattern matches the topic; both well formed. */
 bool evb_pattern_match(const char *pattern, size_t pattern_size, const char *topic, size_t topic_size);
 

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "hub/group_state.h"
 #include "hub/hub_private.h"
+#include "hub/retry.h"
 
 enum { EXTRA_HEADERS = EVB_HEADER_ROOM - EVB_HEADER_COUNT_MAX };
 
@@ -65,7 +66,8 @@ static bool write_letter(const evb_group *group, const evb_record *rec, const ev
     int seq_size = snprintf(seq, sizeof seq, "%" PRIu64, evb_key_seq(entry->first));
     int deliveries_size = snprintf(deliveries, sizeof deliveries, "%" PRIu32, entry->deliveries);
     size_t n = event.header_count;
-    headers[n++] = header("dead-topic", rec->topic, rec->topic_size);
+    evb_header of = evb_retry_topic(rec);
+    headers[n++] = header("dead-topic", of.value, of.value_size);
     headers[n++] = header("dead-seq", seq, (size_t)seq_size);
     headers[n++] = header("dead-deliveries", deliveries, (size_t)deliveries_size);
     headers[n++] = header("dead-reason", reason, strnlen(reason, EVB_REASON_MAX));

@@ -17,6 +17,7 @@
 #include "hub/dead.h"
 #include "hub/group_state.h"
 #include "hub/hub_private.h"
+#include "hub/retry.h"
 
 enum { HELD_MAX = 64 * 1024, READS_MAX = 8 };
 
@@ -63,6 +64,8 @@ bool evb_group_wants(const evb_group *self, const char *topic, size_t size) {
     size_t pattern_size;
     if (*topic != '$')
         return evb_patterns_match(self->patterns, topic, size);
+    if (evb_retry_is(topic, size))
+        return false; /* it is for one group, which has it already */
     for (size_t i = 0; i < evb_patterns_count(self->patterns); i++) {
         const char *pattern = evb_patterns_get(self->patterns, i, &pattern_size);
         if (*pattern == '$' && evb_pattern_match(pattern, pattern_size, topic, size))
@@ -73,7 +76,7 @@ bool evb_group_wants(const evb_group *self, const char *topic, size_t size) {
 
 uint64_t evb_group_floor(const evb_group *self) {
     const evb_entry *first = evb_pending_from(&self->pending, 0);
-    return first && !(first->first & EVB_KEY_REPLAY) ? first->first - 1 : self->next - 1;
+    return first && first->first < self->next ? first->first - 1 : self->next - 1;
 }
 
 bool evb_group_carve(evb_group *self, uint64_t first, uint64_t last) {
@@ -157,6 +160,8 @@ static int hand_waiting(evb_hub *hub, evb_group *self, evb_member *member, evb_h
     evb_record rec;
     int rc = 0;
     while (rc == 0 && !is_full(hand) && (e = evb_pending_first_due(&self->pending)) && e->due_ns <= now_ns) {
+        if (e->ahead && evb_key_seq(e->first) > evb_journal_head(hub->journal))
+            break; /* a retry of this round, which is not safe yet */
         if (e->doomed || e->deliveries >= self->settings.max_deliver) {
             rc = evb_dead_bury(hub, self, e, "given up on", now_ns, err);
             continue;

@@ -68,6 +68,7 @@ struct evb_group {
     uint64_t acked, redelivered, lost, noted_count; /* events, ever */
     evb_letter *letters;                            /* by seq */
     size_t letter_count, letter_room;
+    bool drops_attempts; /* how the last one failed could not be kept */
     int64_t bury_due_ns; /* when to try again to store dead letters that could not be; INT64_MAX: there are none */
     evb_group_replay replay;
     evb_reports reports;

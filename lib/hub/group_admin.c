@@ -11,6 +11,7 @@
 #include "hub/group_state.h"
 #include "hub/groups.h"
 #include "hub/hub_private.h"
+#include "hub/retry.h"
 
 enum { DEAD_PAGE_MAX = 1000, COUNT_READS = 64 };
 #define UNCOUNTED UINT64_MAX
@@ -385,8 +386,11 @@ static int retry_letter(evb_hub *self, evb_group *group, const evb_letter *lette
     const evb_entry *there = evb_pending_from(&group->pending, letter->key);
     if (there && there->first <= letter->key)
         return 0; /* pending again already */
+    evb_header topic = evb_retry_topic(&rec);
     evb_entry *e = evb_pending_add(&group->pending, letter->key, letter->key, 0,
-                                   group->settings.ordered ? rec.topic : NULL, rec.topic_size);
+                                   group->settings.ordered ? topic.value : NULL, topic.value_size);
+    if (e)
+        e->ahead = evb_retry_is(rec.topic, rec.topic_size);
     return e && evb_note_entry(self, group, e) ? 0 : evb_fail(why, EVB_ENOMEM, "hub: out of memory");
 }
 

@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "hub/dead.h"
 #include "hub/hub_private.h"
+#include "hub/retry.h"
 
 enum {
     OP_GROUP =
@@ -27,6 +28,7 @@ enum {
     OP_REPLAY,      /* next, to, rate */
     OP_LETTER,      /* seq, key */
     OP_LETTER_DONE, /* seq */
+    OP_AHEAD,       /* as OP_ENTRY, of a retry: what is before it is not said to have been read */
     OP_COUNT
 };
 
@@ -89,7 +91,8 @@ bool evb_note_reset(evb_hub *hub, const evb_group *group) { return note(hub, gro
 
 bool evb_note_entry(evb_hub *hub, const evb_group *group, const evb_entry *entry) {
     uint64_t flags = (entry->state == EVB_IN_HAND ? FLAG_IN_HAND : 0u) | (entry->doomed ? FLAG_DOOMED : 0u);
-    return note(hub, group, OP_ENTRY, (uint64_t[]){entry->first, entry->last, entry->deliveries, flags}, 4);
+    return note(hub, group, entry->ahead ? OP_AHEAD : OP_ENTRY,
+                (uint64_t[]){entry->first, entry->last, entry->deliveries, flags}, 4);
 }
 
 bool evb_note_done(evb_hub *hub, const evb_group *group, uint64_t first, uint64_t last) {
@@ -235,7 +238,7 @@ static bool remove_range(evb_group *group, uint64_t first, uint64_t last) {
     return true;
 }
 
-static bool read_entry(operation *op) {
+static bool add_entry(operation *op, bool ahead) {
     uint64_t v[4];
     evb_group *group = op->group;
     if (!numbers(&op->args, v, 4) || !remove_range(group, v[0], v[1]))
@@ -248,10 +251,14 @@ static bool read_entry(operation *op) {
     e->doomed = v[3] & FLAG_DOOMED;
     if (e->doomed)
         group->bury_due_ns = 0;
-    if (!(v[1] & EVB_KEY_REPLAY) && group->next <= v[1])
+    e->ahead = ahead;
+    if (!ahead && !(v[1] & EVB_KEY_REPLAY) && group->next <= v[1])
         group->next = v[1] + 1;
     return true;
 }
+
+static bool read_entry(operation *op) { return add_entry(op, false); }
+static bool read_ahead(operation *op) { return add_entry(op, true); }
 
 static bool read_done(operation *op) {
     uint64_t v[2];
@@ -292,6 +299,7 @@ static bool (*const READERS[OP_COUNT])(operation *op) = {
     [OP_GROUP] = read_group,   [OP_DELETED] = read_deleted, [OP_RESET] = read_reset,
     [OP_ENTRY] = read_entry,   [OP_DONE] = read_done,       [OP_PROGRESS] = read_progress,
     [OP_REPLAY] = read_replay, [OP_LETTER] = read_letter,   [OP_LETTER_DONE] = read_letter_done,
+    [OP_AHEAD] = read_ahead,
 };
 
 static evb_group *group_of(evb_hub *hub, uint64_t id) {
@@ -334,7 +342,7 @@ static bool cut_to_head(evb_group *group, uint64_t head) {
 typedef struct {
     uint64_t first, last;
     uint32_t deliveries;
-    bool doomed;
+    bool doomed, ahead;
     int64_t due_ns;
 } plain;
 
@@ -343,7 +351,7 @@ static plain *take_out(evb_group *group, size_t *count) {
     plain *list = malloc((group->pending.count + 1) * sizeof *list);
     *count = 0;
     for (evb_entry *e = evb_pending_from(&group->pending, 0); list && e; e = evb_pending_next(e))
-        list[(*count)++] = (plain){e->first, e->last, e->deliveries, e->doomed, e->due_ns};
+        list[(*count)++] = (plain){e->first, e->last, e->deliveries, e->doomed, e->ahead, e->due_ns};
     if (list)
         evb_pending_clear(&group->pending);
     return list;
@@ -362,14 +370,16 @@ static int make_lanes(evb_hub *hub, evb_group *group, evb_error *err) {
         hub->scratch.size = 0;
         bool there = evb_journal_read(hub->journal, seq, seq, 1, NULL, &hub->scratch, &next, &why) == 0 &&
                      hub->scratch.size && !evb_record_parse(hub->scratch.data, hub->scratch.size, &rec);
-        evb_entry *e = evb_pending_add(&group->pending, list[i].first, list[i].last, list[i].due_ns,
-                                       there ? rec.topic : "", there ? rec.topic_size : 0);
+        evb_header topic = there ? evb_retry_topic(&rec) : (evb_header){.value = ""};
+        evb_entry *e = evb_pending_add(&group->pending, list[i].first, list[i].last, list[i].due_ns, topic.value,
+                                       topic.value_size);
         if (!e) {
             rc = EVB_ENOMEM;
             continue;
         }
         e->deliveries = list[i].deliveries;
         e->doomed = list[i].doomed;
+        e->ahead = list[i].ahead;
     }
     free(list);
     return rc ? evb_fail(err, rc, "hub: out of memory") : 0;

@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "hub/attempt.h"
 #include "hub/dead.h"
 #include "hub/group_log.h"
 #include "hub/group_state.h"
@@ -377,9 +378,9 @@ static int read_join(const evb_request *request, joining *j, evb_error *why) {
     if (!evb_mp_str(&args, &j->name, &j->name_size) || !evb_mp_str(&args, &j->token, &j->token_size) ||
         !j->token_size || j->token_size > EVB_TOKEN_MAX)
         return evb_fail(why, EVB_EINVAL, "group.join: its arguments are a name, a token, patterns, settings, a seq");
-    if (!j->name_size || j->name_size > EVB_GROUP_NAME_MAX || evb_topic_fault(j->name, j->name_size) ||
-        evb_topic_reserved(j->name, j->name_size))
-        return evb_fail(why, EVB_EINVAL, "a group's name is a topic of at most %d bytes", EVB_GROUP_NAME_MAX);
+    if (!evb_group_name_valid(j->name, j->name_size))
+        return evb_fail(why, EVB_EINVAL, "a group's name is a topic of at most %d bytes and %d tokens",
+                        EVB_GROUP_NAME_MAX, EVB_GROUP_TOKENS_MAX);
     if (!evb_mp_nil(&args) && !evb_hub_read_patterns(&args, &j->patterns, why))
         return why->code;
     j->settings = args;
@@ -547,24 +548,26 @@ static int take_acks(evb_hub *hub, evb_group *group, evb_mp *args) {
     return 0;
 }
 
-/* Applies [[key, delay_ns or nil, reason, final]…]. 0; EVB_EINVAL; an error that ends the hub. */
+/* Applies [[key, delay_ns or nil, reason, final, attempt (may be missing)]…]. 0; EVB_EINVAL; an error that ends the hub. */
 static int take_fails(evb_hub *hub, evb_group *group, evb_member *member, evb_mp *args, evb_error *err) {
-    uint32_t count, four;
+    uint32_t count, parts;
     if (!evb_mp_array(args, &count))
         return EVB_EINVAL;
     while (count--) {
         uint64_t key, delay = UINT64_MAX;
+        evb_attempt_said said;
         const char *text;
         char reason[EVB_REASON_MAX];
         size_t size;
         bool final;
-        if (!evb_mp_array(args, &four) || four != 4 || !evb_mp_uint(args, &key) ||
+        if (!evb_mp_array(args, &parts) || parts < 4 || parts > 5 || !evb_mp_uint(args, &key) ||
             (!evb_mp_nil(args) && !evb_mp_uint(args, &delay)) || !evb_mp_str(args, &text, &size) ||
-            !evb_mp_bool(args, &final))
+            !evb_mp_bool(args, &final) || (parts == 5 && !evb_attempt_read(args, &said)))
             return EVB_EINVAL;
         snprintf(reason, sizeof reason, "%.*s", (int)(size < sizeof reason ? size : sizeof reason - 1), text);
         int64_t delay_ns = delay > INT64_MAX / 4 ? -1 : (int64_t)delay;
-        int rc = evb_group_fail(hub, group, member, key, delay_ns, final, reason, hub->now_ns, err);
+        int rc = parts == 5 ? evb_attempt_store(hub, group, member, key, reason, &said, err) : 0;
+        rc = rc ? rc : evb_group_fail(hub, group, member, key, delay_ns, final, reason, hub->now_ns, err);
         if (rc)
             return rc;
     }

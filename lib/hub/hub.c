@@ -210,6 +210,7 @@ static const struct {
            {"group.pause", 2, evb_hub_group_pause},
            {"dead", 3, evb_hub_dead},
            {"dead.retry", 2, evb_hub_dead_retry},
+           {"dead.edit", 2, evb_hub_dead_edit},
            {"dead.drop", 2, evb_hub_dead_drop},
            {"schedule", 2, evb_hub_schedule},
            {"scheduled", 4, evb_hub_scheduled},

@@ -119,6 +119,7 @@ int evb_hub_group_replay(evb_hub *self, const evb_request *request, evb_error *e
 int evb_hub_group_pause(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_dead(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_dead_retry(evb_hub *self, const evb_request *request, evb_error *err);
+int evb_hub_dead_edit(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_dead_drop(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_schedule(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_scheduled(evb_hub *self, const evb_request *request, evb_error *err);

@@ -221,6 +221,37 @@ static void nack(fixture *f, const char *token, uint64_t key, bool final) {
     assert_string_equal(f->error, "");
 }
 
+/* Fails an event with an attempt that said `size` bytes. */
+static void fail_attempt(fixture *f, uint64_t key, bool final, size_t size) {
+    evb_buf head = {0};
+    msgpack_packer p = begin(&head, "group", 6, "a");
+    msgpack_pack_array(&p, 0);
+    msgpack_pack_array(&p, 1);
+    msgpack_pack_array(&p, 5);
+    msgpack_pack_uint64(&p, key);
+    msgpack_pack_nil(&p);
+    evb_mp_pack_str(&p, "bad", 3);
+    final ? msgpack_pack_true(&p) : msgpack_pack_false(&p);
+    msgpack_pack_map(&p, 4);
+    evb_mp_pack_str(&p, "begun_ns", 8);
+    msgpack_pack_uint64(&p, 1700000000 * (uint64_t)EVB_SECOND_NS);
+    evb_mp_pack_str(&p, "took_ns", 7);
+    msgpack_pack_uint64(&p, (uint64_t)(1500 * MS));
+    evb_mp_pack_str(&p, final ? "signal" : "exit", final ? 6 : 4);
+    msgpack_pack_uint64(&p, 9);
+    evb_mp_pack_str(&p, "output", 6);
+    char *output = malloc(size + 1);
+    assert_non_null(output);
+    memset(output, 'a', size);
+    output[size - 1] = 'z';
+    msgpack_pack_bin(&p, size);
+    msgpack_pack_bin_body(&p, output, size);
+    free(output);
+    msgpack_pack_uint64(&p, 0);
+    msgpack_pack_uint64(&p, 0);
+    send_request(f, &head, true);
+}
+
 /* Publishes one batch of so many events. */
 static void publish(fixture *f, const char *topic, unsigned events) {
     static int peer;
@@ -251,6 +282,24 @@ static void assert_row(const fixture *f, size_t i, uint64_t key, uint64_t count,
     assert_int_equal(f->rows[i].key, key);
     assert_int_equal(f->rows[i].count, count);
     assert_int_equal(f->rows[i].deliveries, deliveries);
+}
+
+/* The event of this seq as one text: topic, headers, bytes of the payload and its last one. */
+static const char *stored(fixture *f, uint64_t seq, char out[1024]) {
+    evb_header headers[EVB_HEADER_ROOM];
+    evb_event event = {0};
+    evb_record rec;
+    evb_error err = {0};
+    assert_int_equal(evb_journal_find(f->journal, seq, &rec, &err), 1);
+    evb_mp cursor = rec.events;
+    assert_true(evb_record_next(&cursor, &event, headers));
+    size_t at = (size_t)snprintf(out, 1024, "%.*s", (int)rec.topic_size, rec.topic);
+    for (size_t i = 0; i < event.header_count; i++)
+        at += (size_t)snprintf(out + at, 1024 - at, " %.*s=%.*s", (int)headers[i].name_size, headers[i].name,
+                               (int)headers[i].value_size, headers[i].value);
+    snprintf(out + at, 1024 - at, " %zu%c", event.size,
+             event.size ? ((const char *)event.payload)[event.size - 1] : '-');
+    return out;
 }
 
 /* ---- handing out ---- */
@@ -552,6 +601,129 @@ static size_t read_log(const fixture *f, uint8_t *out, size_t room) {
     return (size_t)n;
 }
 
+/* ---- what went wrong ---- */
+
+static void an_attempt_is_kept(void **state) {
+    fixture *f = *state;
+    char text[1024];
+    publish(f, "t.a", 2);
+    JOIN(f, "a",
+         "\x81\xa7"
+         "backoff\x91\x00");
+    take(f, "a", 0, 0, 10);
+    fail_attempt(f, 1, false, 20000);
+    assert_string_equal(stored(f, 3, text), "$failed.g.1 failed-topic=t.a failed-seq=1 attempt=1 reason=bad "
+                                            "began=2023-11-14T22:13:20.000000000Z seconds=1.500 exit=9 16384z");
+    take(f, "a", 0, 0, 10);
+    assert_row(f, 0, 1, 1, 2);
+    fail_attempt(f, 1, true, 3);
+    assert_string_equal(stored(f, 4, text), "$failed.g.1 failed-topic=t.a failed-seq=1 attempt=2 reason=bad "
+                                            "began=2023-11-14T22:13:20.000000000Z seconds=1.500 signal=9 3z");
+    assert_string_equal(stored(f, 5, text), "$dead.g dead-topic=t.a dead-seq=1 dead-deliveries=2 dead-reason=bad 1x");
+    fail_attempt(f, 1, false, 3); /* it is not in anybody's hand any more */
+    assert_int_equal(evb_journal_appended(f->journal), 5);
+    take(f, "a", 2, 2, 10);
+    assert_int_equal(f->row_count, 0); /* and none of these is for the group */
+}
+
+static void a_full_disk_costs_an_attempt_only(void **state) {
+    fixture *f = *state;
+    evb_journal_options full = {.segment_bytes = 1 << 20, .reserve_percent = 101}, room = {.segment_bytes = 1 << 20};
+    publish(f, "t.a", 2);
+    JOIN(f, "a",
+         "\x81\xa7"
+         "backoff\x91\x00");
+    take(f, "a", 0, 0, 10);
+    evb_journal_configure(f->journal, &full);
+    evb_journal_tend(f->journal, f->now);
+    fail_attempt(f, 1, false, 3);
+    fail_attempt(f, 2, false, 3);
+    assert_string_equal(f->error, "");
+    assert_int_equal(f->said, 1);
+    assert_int_equal(evb_journal_appended(f->journal), 2);
+    take(f, "a", 0, 0, 10);
+    assert_row(f, 0, 1, 1, 2);
+    evb_journal_configure(f->journal, &room);
+    evb_journal_tend(f->journal, f->now);
+    fail_attempt(f, 1, false, 3);
+    assert_int_equal(evb_journal_appended(f->journal), 3);
+}
+
+static void a_bad_attempt_is_refused(void **state) {
+    fixture *f = *state;
+    evb_buf head = {0};
+    publish(f, "t.a", 1);
+    JOIN(f, "a", "\xc0");
+    take(f, "a", 0, 0, 10);
+    msgpack_packer p = begin(&head, "group", 6, "a");
+    msgpack_pack_array(&p, 0);
+    msgpack_pack_array(&p, 1);
+    msgpack_pack_array(&p, 5);
+    msgpack_pack_uint64(&p, 1);
+    msgpack_pack_nil(&p);
+    evb_mp_pack_str(&p, "bad", 3);
+    msgpack_pack_true(&p);
+    msgpack_pack_uint64(&p, 7);
+    msgpack_pack_uint64(&p, 0);
+    msgpack_pack_uint64(&p, 0);
+    send_request(f, &head, true);
+    assert_string_equal(f->error, "usage");
+    assert_int_equal(evb_journal_appended(f->journal), 1);
+}
+
+/* Sends the letter of this seq back with another payload. */
+static void edit(fixture *f, uint64_t letter, const char *payload) {
+    static int peer;
+    evb_buf head = {0};
+    evb_error err = {0};
+    msgpack_packer p = begin(&head, "dead.edit", 2, NULL);
+    msgpack_pack_uint64(&p, letter);
+    char *body = strdup(payload);
+    assert_int_equal(evb_hub_request(f->hub, &peer, (evb_origin){-1, -1}, head.data, head.size, (uint8_t *)body,
+                                     strlen(body), evb_clock_wall_ns(), f->now, &err),
+                     0);
+    end_round(f, false);
+    evb_buf_free(&head);
+    free(body);
+}
+
+static void an_edited_letter_is_for_its_group(void **state) {
+    fixture *f = *state;
+    char text[1024];
+    publish(f, "t.a", 1);
+    JOIN(f, "a", "\x81\xa7ordered\xc3");
+    take(f, "a", 0, 0, 10);
+    nack(f, "a", 1, true); /* letter: 2 */
+    publish(f, "t.b", 2);  /* 3, 4: not yet read when the letter is edited */
+    edit(f, 2, "better");  /* 5 */
+    assert_string_equal(f->error, "");
+    assert_string_equal(stored(f, 5, text), "$retry.g retry-topic=t.a retry-of=2 cause=1 correlation=1 depth=1 6r");
+    edit(f, 2, "again");
+    assert_string_equal(f->error, "gone");
+    edit(f, 2, "");
+    assert_string_equal(f->error, "usage");
+    close_hub(f);
+    open_hub(f);
+    JOIN(f, "a", "\xc0");
+    take(f, "a", 0, 0, 1);
+    assert_row(f, 0, 5, 1, 1); /* what waits comes first, what lies before it is not passed over */
+    take(f, "a", 0, 0, 10);
+    assert_row(f, 0, 3, 1, 1);
+    assert_int_equal(f->floor, 2);
+    nack(f, "a", 5, true);
+    assert_string_equal(stored(f, 6, text),
+                        "$dead.g retry-topic=t.a retry-of=2 cause=1 correlation=1 depth=1 dead-topic=t.a dead-seq=5 "
+                        "dead-deliveries=1 dead-reason=bad 6r");
+    edit(f, 6, "best");
+    assert_string_equal(stored(f, 7, text), "$retry.g retry-topic=t.a retry-of=6 cause=5 correlation=1 depth=2 4t");
+    take(f, "a", 3, 3, 10);
+    take(f, "a", 4, 4, 10);
+    take(f, "a", 7, 7, 10);
+    take(f, "a", 0, 0, 10);
+    assert_int_equal(f->row_count, 0);
+    assert_int_equal(f->floor, 7);
+}
+
 static void write_log(const fixture *f, const uint8_t *data, size_t size) {
     char path[96];
     snprintf(path, sizeof path, "%s/groups.log", f->dir);
@@ -709,6 +881,10 @@ int main(void) {
         T(ordered_over_a_restart),
         T(a_last_delivery_in_vain_is_a_dead_letter),
         T(a_letter_is_in_the_journal_before_its_event_is_done),
+        T(an_attempt_is_kept),
+        T(a_full_disk_costs_an_attempt_only),
+        T(a_bad_attempt_is_refused),
+        T(an_edited_letter_is_for_its_group),
         T(after_a_restart_what_is_not_done_comes),
         T(a_cut_log_skips_nothing),
         T(a_damaged_log_skips_nothing),
