@@ -23,20 +23,22 @@ extern "C" {
 
 typedef enum {
     EVB_OK = 0,
-    EVB_EAGAIN = -1,    /* not now: wait with evb_bus_wait, then call again */
-    EVB_EINVAL = -2,    /* an argument is wrong */
-    EVB_EDATA = -3,     /* bad topic, pattern, payload or header */
-    EVB_ENOHUB = -4,    /* no hub there, or it speaks another protocol */
-    EVB_ESTORE = -5,    /* the hub could not store it: disk full or failing */
-    EVB_ETIMEDOUT = -6, /* the hub did not answer in time */
-    EVB_EPERM = -7,     /* not permitted */
-    EVB_ECONFIG = -8,   /* bad configuration */
-    EVB_ENOMEM = -9,    /* out of memory */
-    EVB_EIO = -10,      /* a file or socket of our own failed */
-    EVB_EDAMAGED = -11, /* damage was found in a journal */
-    EVB_EGONE = -12,    /* retention has removed what was asked for */
-    EVB_EBUSY = -13,    /* another process holds it */
-    EVB_EVERSION = -14  /* the topic does not stand at the version that was expected */
+    EVB_EAGAIN = -1,      /* not now: wait with evb_bus_wait, then call again */
+    EVB_EINVAL = -2,      /* an argument is wrong */
+    EVB_EDATA = -3,       /* bad topic, pattern, payload or header */
+    EVB_ENOHUB = -4,      /* no hub there, or it speaks another protocol */
+    EVB_ESTORE = -5,      /* the hub could not store it: disk full or failing */
+    EVB_ETIMEDOUT = -6,   /* the hub did not answer in time */
+    EVB_EPERM = -7,       /* not permitted */
+    EVB_ECONFIG = -8,     /* bad configuration */
+    EVB_ENOMEM = -9,      /* out of memory */
+    EVB_EIO = -10,        /* a file or socket of our own failed */
+    EVB_EDAMAGED = -11,   /* damage was found in a journal */
+    EVB_EGONE = -12,      /* retention has removed what was asked for */
+    EVB_EBUSY = -13,      /* another process holds it */
+    EVB_EVERSION = -14,   /* the topic does not stand at the version that was expected */
+    EVB_ENOHANDLER = -15, /* nobody handles this topic's commands */
+    EVB_EUNKNOWN = -16    /* what became of the command is not known: it may have been done */
 } evb_err;
 
 typedef struct {

@@ -1,6 +1,6 @@
 /* hub.c: rounds: requests in, one sync, actions out.
  *
- * Invariants: each request adds exactly one reply; actions stand in the order of the requests, and a round's feed
+ * Invariants: each request adds exactly one reply, but for what commands.c holds until a later round; actions stand in the order of the requests, and a round's feed
  * frames in the order of their seqs; nothing is given out before the sync that the mode asks for has returned.
  * To add a request: a row in OPS, a function that replies once, a paragraph in evbus-protocol(7).
  * Leaves to others: sockets and their limits (net/server.c), the bytes on disk (journal). */
@@ -31,9 +31,10 @@ evb_hub *evb_hub_new(evb_journal *journal, const evb_hub_options *options, int64
     TAILQ_INIT(&self->groups);
     TAILQ_INIT(&self->clients);
     self->live_counts = evb_table_new();
-    if (!self->live_counts)
+    self->commands = evb_commands_new(monotonic_ns);
+    if (!self->live_counts || !self->commands)
         evb_fail(err, EVB_ENOMEM, "hub: out of memory");
-    if (!self->live_counts || evb_groups_open(self, err))
+    if (!self->live_counts || !self->commands || evb_groups_open(self, err))
         evb_hub_destroy(&self);
     return self;
 }
@@ -56,6 +57,7 @@ void evb_hub_destroy(evb_hub **self) {
     if (!*self)
         return;
     evb_groups_close(*self);
+    evb_commands_destroy(&(*self)->commands, (*self)->drop_peer);
     evb_clients_clear(&(*self)->clients);
     drop_actions(*self);
     drop_own(*self);
@@ -67,6 +69,8 @@ void evb_hub_destroy(evb_hub **self) {
     free(*self);
     *self = NULL;
 }
+
+void evb_hub_on_drop(evb_hub *self, void (*drop)(void *peer)) { self->drop_peer = drop; }
 
 void evb_hub_configure(evb_hub *self, const evb_hub_options *options) { self->options = *options; }
 
@@ -159,13 +163,17 @@ int evb_hub_refuse(evb_hub *self, const evb_request *request, const char *code, 
 }
 
 static const char *code_of(const evb_error *why) {
-    return why->code == EVB_EDATA      ? "data"
-           : why->code == EVB_EVERSION ? "version"
-           : why->code == EVB_EAGAIN   ? "member"
-           : why->code == EVB_EGONE    ? "gone"
-           : why->code == EVB_EDAMAGED ? "damaged"
-           : why->code == EVB_EINVAL   ? "usage"
-                                       : "store";
+    return why->code == EVB_EDATA        ? "data"
+           : why->code == EVB_EVERSION   ? "version"
+           : why->code == EVB_EAGAIN     ? "member"
+           : why->code == EVB_EGONE      ? "gone"
+           : why->code == EVB_EDAMAGED   ? "damaged"
+           : why->code == EVB_EBUSY      ? "busy"
+           : why->code == EVB_ENOHANDLER ? "nohandler"
+           : why->code == EVB_EUNKNOWN   ? "unknown"
+           : why->code == EVB_ETIMEDOUT  ? "timeout"
+           : why->code == EVB_EINVAL     ? "usage"
+                                         : "store";
 }
 
 int evb_hub_refuse_error(evb_hub *self, const evb_request *request, const evb_error *why) {
@@ -204,6 +212,10 @@ static const struct {
            {"group.replay", 5, evb_hub_group_replay},
            {"dead", 3, evb_hub_dead},
            {"dead.retry", 2, evb_hub_dead_retry},
+           {"call", 2, evb_hub_call},
+           {"serve", 7, evb_hub_serve},
+           {"serve.take", 7, evb_hub_serve_take},
+           {"serve.stop", 1, evb_hub_serve_stop},
            {"dead.drop", 2, evb_hub_dead_drop}};
 
 static int dispatch(evb_hub *self, evb_request *request, const char *op, size_t op_size, evb_error *err) {
@@ -248,6 +260,7 @@ void evb_hub_came(evb_hub *self, const char *token, size_t size, evb_origin orig
 void evb_hub_left_all(evb_hub *self) {
     evb_error err;
     evb_clients_clear(&self->clients);
+    evb_commands_left_all(self);
     int rc = evb_groups_left_all(self, &err);
     self->failed = rc ? rc : self->failed;
 }
@@ -255,6 +268,7 @@ void evb_hub_left_all(evb_hub *self) {
 void evb_hub_left(evb_hub *self, const char *token, size_t size) {
     evb_error err;
     evb_clients_left(&self->clients, token, size);
+    evb_commands_left(self, token, size);
     int rc = evb_groups_left(self, token, size, &err);
     self->failed = rc ? rc : self->failed;
 }
@@ -292,7 +306,8 @@ int evb_hub_commit(evb_hub *self, int64_t monotonic_ns, evb_action **actions, si
 }
 
 int64_t evb_hub_deadline(const evb_hub *self) {
-    int64_t groups = evb_groups_deadline(self);
+    int64_t groups = evb_groups_deadline(self), commands = evb_commands_deadline(self);
+    groups = commands < groups ? commands : groups;
     return groups < self->sync_due_ns ? groups : self->sync_due_ns;
 }
 
@@ -303,7 +318,8 @@ int evb_hub_tick(evb_hub *self, int64_t monotonic_ns, evb_error *err) {
     int rc = monotonic_ns >= self->sync_due_ns ? sync_now(self, err) : 0;
     if (self->failed)
         rc = evb_fail(err, self->failed, "hub: cannot go on: out of memory, or the disk failed");
-    return rc ? rc : evb_groups_tick(self, err);
+    rc = rc ? rc : evb_groups_tick(self, err);
+    return rc ? rc : evb_commands_tick(self, err);
 }
 
 bool evb_hub_beat(const evb_hub *self, const char *topic, size_t topic_size, uint64_t mark, int64_t now_ns,

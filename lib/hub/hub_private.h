@@ -6,6 +6,7 @@
 #include "base/table.h"
 #include "event/mp.h"
 #include "hub/clients.h"
+#include "hub/commands.h"
 #include "hub/group.h"
 #include "hub/group_log.h"
 #include "hub/hub.h"
@@ -38,6 +39,9 @@ struct evb_hub {
     size_t own_count;
     evb_buf scratch; /* one read of the journal's */
     int failed;      /* between rounds: the next tick ends the hub with this */
+
+    evb_commands *commands;
+    void (*drop_peer)(void *peer); /* or NULL */
 
     TAILQ_HEAD(evb_group_list, evb_group) groups;
     uint64_t group_id; /* the last given out */
@@ -88,7 +92,7 @@ void evb_hub_count(evb_hub *self, uint64_t events, uint64_t bytes);
 /* Reads an array of patterns. False and *why. */
 bool evb_hub_read_patterns(evb_mp *args, evb_patterns **out, evb_error *why);
 
-/* The requests: each replies once. 0, or an error that ends the hub. */
+/* The requests: each replies once; call and serve.take perhaps in a later round. 0, or an error that ends the hub. */
 int evb_hub_publish(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_fetch(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_status(evb_hub *self, const evb_request *request, evb_error *err);
@@ -109,6 +113,10 @@ int evb_hub_group_delete(evb_hub *self, const evb_request *request, evb_error *e
 int evb_hub_group_replay(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_dead(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_dead_retry(evb_hub *self, const evb_request *request, evb_error *err);
+int evb_hub_call(evb_hub *self, const evb_request *request, evb_error *err);
+int evb_hub_serve(evb_hub *self, const evb_request *request, evb_error *err);
+int evb_hub_serve_take(evb_hub *self, const evb_request *request, evb_error *err);
+int evb_hub_serve_stop(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_dead_drop(evb_hub *self, const evb_request *request, evb_error *err);
 
 #endif
