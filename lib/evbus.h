@@ -277,6 +277,63 @@ EVB_API int evb_sub_fail_attempt(evb_sub *sub, const evb_event *event, int64_t d
  * it, what was acknowledged last may be handed out again. EVB_ENOHUB, EVB_ETIMEDOUT, and what ended the subscription. */
 EVB_API int evb_sub_leave(evb_sub *sub, evb_error *err);
 
+/* ---- commands ---- */
+
+/* What became of a command. */
+typedef struct {
+    bool refused;       /* by the handler, for this reason */
+    const char *reason; /* NUL-terminated, at most 400 bytes are kept; may be NULL where it is given */
+    const void *data;   /* the answer */
+    size_t size;
+    const void *errors; /* what the handler said beside it: at most 16 KiB, the last; not kept by the hub */
+    size_t errors_size;
+    uint64_t seq; /* of the command's event $cmd.TOPIC.asked; 0: not stored */
+    bool again;   /* it was handled before under this id, and this is the first answer */
+    void *own;    /* see evb_answer_free */
+} evb_answer;
+
+typedef struct {
+    int64_t timeout_ns; /* 0: 5 s */
+    bool quiet;         /* no events of it are stored; without effect where the command has an id */
+} evb_command_options;
+
+/* Asks the one handler of command->topic, and blocks until the outcome is known. Of the command topic, payload, headers and
+ * id count. options may be NULL. 0 and *out, refused or not, which is freed with evb_answer_free; EVB_ENOHANDLER: nobody
+ * serves the topic; EVB_ETIMEDOUT: no handler took it in time, it is not done; EVB_EUNKNOWN: it may have been done: no answer
+ * in time, or the handler or the hub went away: with an id it may be asked again and is not done twice. EVB_ENOHUB, EVB_EDATA,
+ * EVB_ESTORE, EVB_EBUSY, EVB_EGONE: it is not done now. */
+EVB_API int evb_bus_call(evb_bus *bus, const evb_event *command, const evb_command_options *options, evb_answer *out,
+                         evb_error *err);
+EVB_API void evb_answer_free(evb_answer *answer);
+
+typedef struct {
+    const char *topic; /* NUL-terminated */
+    size_t jobs;       /* commands in hand at once, at most 1024; 0: 1 */
+    bool standby;      /* where another serves the topic: wait, and take over when that is gone */
+    const char *kind;  /* what the hub's list of clients calls it; NULL: "handler" */
+    evb_note_fn *note; /* EVB_NOTE_SUBSCRIBED: serving, or standing by; DISCONNECTED, RECONNECTED; may be NULL */
+    void *note_context;
+} evb_serve_options;
+
+typedef struct evb_serve evb_serve;
+
+/* Makes a handler; it serves from inside evb_serve_next and evb_bus_wait, also after the hub was away. NULL and *err:
+ * EVB_EDATA for the topic, EVB_EINVAL, EVB_ENOMEM. Does not block. The bus must outlive it. */
+EVB_API evb_serve *evb_serve_new(evb_bus *bus, const evb_serve_options *options, evb_error *err);
+EVB_API void evb_serve_destroy(evb_serve **self);
+
+/* The next command: EVB_EVENT, *command, whose pointers live until it is answered (its headers until the next call), and
+ * *number; EVB_NOTHING: none right now, wait; EVB_END: stopped, and all is answered; or an error, final: EVB_EBUSY: another
+ * serves the topic, and *err has its pid; EVB_ENOHUB, EVB_ETIMEDOUT, EVB_EPERM. Never blocks. */
+EVB_API int evb_serve_next(evb_serve *self, evb_event *command, uint64_t *number, evb_error *err);
+
+/* What became of a command in hand. EVB_EINVAL: it is not in hand; EVB_EDATA: the answer is larger than the hub takes, and the
+ * command still in hand; EVB_ENOMEM. */
+EVB_API int evb_serve_answer(evb_serve *self, uint64_t number, const evb_answer *answer, evb_error *err);
+
+/* Takes no more: evb_serve_next gives what is here already, and EVB_END when the hub has all outcomes. */
+EVB_API void evb_serve_stop(evb_serve *self);
+
 #ifdef __cplusplus
 }
 #endif

@@ -19,11 +19,12 @@ enum {
     EVB_FETCH_MOST = 1024 * 1024,
     EVB_FETCH_LENIENT = 1, /* flag of a fetch: what is left is good enough */
     EVB_GROUP_NAME_MAX = 128,
-    EVB_BACKOFF_MAX = 16,        /* waits between a group's deliveries */
-    EVB_REASON_MAX = 400,        /* bytes of why an event failed */
-    EVB_PATTERNS_MAX = 1024,     /* patterns of one request */
-    EVB_TOPICS_PAGE_MAX = 4096,  /* topics in one reply */
-    EVB_REQUEST_MAX = 512 * 1024 /* bytes of a request's first frame */
+    EVB_BACKOFF_MAX = 16,            /* waits between a group's deliveries */
+    EVB_REASON_MAX = 400,            /* bytes of why an event failed */
+    EVB_ERRORS_SENT_MAX = 16 * 1024, /* bytes of what a handler says beside its answer: the last ones */
+    EVB_PATTERNS_MAX = 1024,         /* patterns of one request */
+    EVB_TOPICS_PAGE_MAX = 4096,      /* topics in one reply */
+    EVB_REQUEST_MAX = 512 * 1024     /* bytes of a request's first frame */
 };
 
 #endif
