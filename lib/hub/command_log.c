@@ -15,6 +15,7 @@
 #include "event/record.h"
 #include "hub/command.h"
 
+/* The hub itself; its batches are numbered by their seqs, so that each event has an id of its own. */
 static const uint8_t NOBODY[EVB_PRODUCER_SIZE];
 
 static size_t event_topic(const evb_service *service, const char *word, char out[EVB_TOPIC_MAX + 1]) {
@@ -68,7 +69,7 @@ int evb_command_ask(evb_hub *hub, evb_command *command, const evb_event *event, 
     if (pid > 0)
         headers[asked.header_count++] =
             header("asked-pid", text, (size_t)snprintf(text, sizeof text, "%" PRId64, pid));
-    if (!evb_record_begin(&command->record, topic, size, 0, NOBODY, 0) ||
+    if (!evb_record_begin(&command->record, topic, size, 0, NOBODY, evb_journal_appended(hub->journal) + 1) ||
         !evb_record_add(&command->record, 0, &asked))
         return evb_fail(why, EVB_ENOMEM, "hub: out of memory");
     int rc = quiet ? 0 : store(hub, &command->record, &command->number, command, now_ns, why);
@@ -109,8 +110,10 @@ int evb_command_log_end(evb_hub *hub, const evb_command *command, const evb_comm
     event.id = command->id_size ? command->id : NULL;
     event.id_size = command->id_size;
     size_t size = event_topic(command->service, end->word, topic);
-    int rc =
-        evb_record_begin(&record, topic, size, 0, NOBODY, 0) && evb_record_add(&record, 0, &event) ? 0 : EVB_ENOMEM;
+    int rc = evb_record_begin(&record, topic, size, 0, NOBODY, evb_journal_appended(hub->journal) + 1) &&
+                     evb_record_add(&record, 0, &event)
+                 ? 0
+                 : EVB_ENOMEM;
     rc = rc ? rc : store(hub, &record, &seq, command, evb_clock_wall_ns(), &why);
     evb_buf_free(&record);
     if (rc == EVB_ESTORE) {
