@@ -306,6 +306,16 @@ EVB_API int evb_bus_call(evb_bus *bus, const evb_event *command, const evb_comma
                          evb_error *err);
 EVB_API void evb_answer_free(evb_answer *answer);
 
+/* The outcome of a command: code 0 and *answer, which is freed after the call unless the callee has taken it over and zeroed
+ * it; or an error, as of evb_bus_call, and *why. */
+typedef void evb_answer_fn(void *context, int code, evb_answer *answer, const evb_error *why);
+
+/* Asks, and does not wait: done is called once, from evb_bus_wait or whatever else blocks on this bus, unless the bus is
+ * destroyed first. As many as one likes may be under way. EVB_EDATA, EVB_ENOMEM, and then done is not called. Blocks only
+ * to ask the hub for its limit, before a payload over 64 KiB. */
+EVB_API int evb_bus_ask(evb_bus *bus, const evb_event *command, const evb_command_options *options,
+                        evb_answer_fn *done, void *context, evb_error *err);
+
 typedef struct {
     const char *topic; /* NUL-terminated */
     size_t jobs;       /* commands in hand at once, at most 1024; 0: 1 */

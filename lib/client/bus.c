@@ -437,6 +437,8 @@ void evb_bus_destroy(evb_bus **self) {
     }
     for (evb_call *call; (call = bus->held);) {
         bus->held = call->next;
+        if (call->drop)
+            call->drop(call->context);
         destroy_call(call);
     }
     evb_channel_destroy(&bus->requests);

@@ -46,7 +46,8 @@ struct evb_call {
     evb_frame *frame;       /* or NULL */
     evb_done_fn *done;
     void *context;
-    size_t tag; /* the context's own */
+    size_t tag;                  /* the context's own */
+    void (*drop)(void *context); /* or NULL: what frees the context where done is never called */
 };
 
 /* Something driven by the bus: a subscription with its feed. */

@@ -11,21 +11,20 @@
 #include "event/record.h"
 
 static const int64_t TIMEOUT_DEFAULT_NS = 5 * EVB_SECOND_NS;
+static const int64_t TIMEOUT_MOST_NS = INT64_MAX / 8;
 static const int64_t SLACK_NS = EVB_SECOND_NS; /* the hub says it first */
 
+/* Who waits for an outcome: freed with it. */
 typedef struct {
-    bool done;
-    int code;
-    evb_answer *out;
-    evb_error *err;
-} waiting;
+    evb_answer_fn *done;
+    void *context;
+} asking;
 
-/* [outcome, bytes of the answer, reason, seq, again, pid], and the answer with what was said beside it */
-static bool read_answer(waiting *w, evb_mp mp, const evb_message *body) {
+/* [outcome, bytes of the answer, reason, seq, again, pid], and the answer with what was said beside it. */
+static bool read_answer(evb_answer *a, evb_mp mp, const evb_message *body) {
     const char *word, *reason;
     size_t word_size, reason_size;
     uint64_t size;
-    evb_answer *a = w->out;
     if (!evb_mp_str(&mp, &word, &word_size) || !evb_mp_uint(&mp, &size) || size > body->size ||
         !evb_mp_str(&mp, &reason, &reason_size) || !evb_mp_uint(&mp, &a->seq) || !evb_mp_bool(&mp, &a->again))
         return false;
@@ -47,13 +46,17 @@ static bool read_answer(waiting *w, evb_mp mp, const evb_message *body) {
 }
 
 static void answered(void *context, evb_call *call, const evb_reply *reply) {
-    waiting *w = context;
+    asking *a = context;
+    evb_answer answer = {0};
+    evb_error why = {0};
     (void)call;
-    w->done = true;
     if (reply->code)
-        w->code = evb_fail(w->err, reply->code, "%s", reply->text);
-    else if (!read_answer(w, reply->results, reply->body))
-        w->code = evb_fail(w->err, EVB_EUNKNOWN, "the hub's answer does not speak evbus-protocol(7)");
+        evb_fail(&why, reply->code, "%s", reply->text);
+    else if (!read_answer(&answer, reply->results, reply->body))
+        evb_fail(&why, EVB_EUNKNOWN, "the hub's answer cannot be read: out of memory, or not of evbus-protocol(7)");
+    a->done(a->context, why.code, &answer, &why);
+    evb_answer_free(&answer);
+    free(a);
 }
 
 /* The command as a batch of one event. */
@@ -83,39 +86,91 @@ static int check(evb_bus *bus, const evb_event *command, evb_error *err) {
     return rc;
 }
 
-static evb_call *make_call(evb_bus *bus, const evb_event *command, const evb_command_options *options, waiting *w) {
+static evb_call *make_call(evb_bus *bus, const evb_event *command, const evb_command_options *options, asking *a) {
     msgpack_packer p;
     int64_t timeout = options && options->timeout_ns > 0 ? options->timeout_ns : TIMEOUT_DEFAULT_NS;
-    evb_call *call = evb_call_new(bus, "call", 2, &p, answered, w);
+    timeout = timeout < TIMEOUT_MOST_NS ? timeout : TIMEOUT_MOST_NS;
+    evb_call *call = evb_call_new(bus, "call", 2, &p, answered, a);
     if (!call)
         return NULL;
     call->held = true;
     call->again = command->id != NULL;
+    call->drop = free;
     call->due_ns = evb_clock_monotonic_ns() + timeout + SLACK_NS;
     call->frame = make_frame(command);
     bool ok = call->frame && !msgpack_pack_uint64(&p, (uint64_t)timeout) &&
               !(options && options->quiet ? msgpack_pack_true(&p) : msgpack_pack_false(&p));
-    if (!ok)
-        evb_call_discard(&call);
-    return call;
+    if (ok)
+        return call;
+    call->drop = NULL;
+    evb_call_discard(&call);
+    return NULL;
+}
+
+/* Sends the command; NULL and *err. What is returned lives until done was called. */
+static asking *begin(evb_bus *bus, const evb_event *command, const evb_command_options *options, evb_answer_fn *done,
+                     void *context, evb_error *err) {
+    if (check(bus, command, err))
+        return NULL;
+    asking *a = malloc(sizeof *a);
+    evb_call *call = NULL;
+    if (a) {
+        *a = (asking){done, context};
+        call = make_call(bus, command, options, a);
+    }
+    if (!call) {
+        free(a);
+        evb_fail(err, EVB_ENOMEM, "command: out of memory");
+        return NULL;
+    }
+    evb_call_send(bus, call);
+    return a;
+}
+
+int evb_bus_ask(evb_bus *bus, const evb_event *command, const evb_command_options *options, evb_answer_fn *done,
+                void *context, evb_error *err) {
+    evb_error why = {0};
+    if (begin(bus, command, options, done, context, &why))
+        return 0;
+    return evb_fail(err, why.code, "%s", why.text);
+}
+
+/* ---- waiting ---- */
+
+typedef struct {
+    bool done;
+    int code;
+    evb_answer *out;
+    evb_error why;
+} waiting;
+
+static void came(void *context, int code, evb_answer *answer, const evb_error *why) {
+    waiting *w = context;
+    w->done = true;
+    w->code = code;
+    w->why = *why;
+    *w->out = *answer;
+    *answer = (evb_answer){0};
+}
+
+static void pass_over(void *context, int code, evb_answer *answer, const evb_error *why) {
+    (void)context;
+    (void)code;
+    (void)answer;
+    (void)why;
 }
 
 int evb_bus_call(evb_bus *bus, const evb_event *command, const evb_command_options *options, evb_answer *out,
                  evb_error *err) {
-    evb_error none;
-    waiting w = {.out = out, .err = err ? err : &none};
+    waiting w = {.out = out};
     *out = (evb_answer){0};
-    int rc = check(bus, command, w.err);
-    if (rc)
-        return rc;
-    evb_call *call = make_call(bus, command, options, &w);
-    if (!call)
-        return evb_fail(err, EVB_ENOMEM, "command: out of memory");
-    evb_call_send(bus, call);
-    rc = evb_bus_until(bus, &w.done, w.err);
+    asking *a = begin(bus, command, options, came, &w, &w.why);
+    if (!a)
+        return evb_fail(err, w.why.code, "%s", w.why.text);
+    int rc = evb_bus_until(bus, &w.done, err);
     if (!w.done)
-        evb_call_forget(bus, &w);
-    return rc ? rc : w.code;
+        a->done = pass_over;
+    return rc || !w.code ? rc : evb_fail(err, w.code, "%s", w.why.text);
 }
 
 void evb_answer_free(evb_answer *answer) {

@@ -2,6 +2,7 @@
  *
  * Invariants: each request adds exactly one reply, but for what commands.c holds until a later round; actions stand in the order of the requests, and a round's feed
  * frames in the order of their seqs; nothing is given out before the sync that the mode asks for has returned.
+ * But for what evb_hub_feed_later has: that is appended, and neither safe nor fanned out, until a later round syncs.
  * To add a request: a row in OPS, a function that replies once, a paragraph in evbus-protocol(7).
  * Leaves to others: sockets and their limits (net/server.c), the bytes on disk (journal). */
 #include "hub/hub.h"
@@ -15,6 +16,7 @@
 #include "hub/groups.h"
 #include "hub/hub_private.h"
 
+static const int64_t LATER_NS = 10 * EVB_MILLISECOND_NS;
 enum { ERROR_TEXT = sizeof((evb_error *)0)->text };
 
 evb_hub *evb_hub_new(evb_journal *journal, const evb_hub_options *options, int64_t monotonic_ns, evb_error *err) {
@@ -26,7 +28,7 @@ evb_hub *evb_hub_new(evb_journal *journal, const evb_hub_options *options, int64
     self->journal = journal;
     self->options = *options;
     self->now_ns = monotonic_ns;
-    self->sync_due_ns = self->keep_due_ns = INT64_MAX;
+    self->sync_due_ns = self->keep_due_ns = self->later_due_ns = INT64_MAX;
     self->begun_ns = monotonic_ns;
     TAILQ_INIT(&self->groups);
     TAILQ_INIT(&self->clients);
@@ -62,6 +64,9 @@ void evb_hub_destroy(evb_hub **self) {
     drop_actions(*self);
     drop_own(*self);
     free((*self)->own);
+    while ((*self)->later_count)
+        evb_buf_free(&(*self)->later[--(*self)->later_count]);
+    free((*self)->later);
     evb_buf_free(&(*self)->scratch);
     evb_table_destroy(&(*self)->live_counts, free);
     free((*self)->actions);
@@ -92,7 +97,25 @@ evb_action *evb_hub_act(evb_hub *self, evb_action_kind kind) {
 
 /* ---- fanning out ---- */
 
+/* What is appended and not fanned out comes first: a subscriber sees the order of seqs. The round syncs. */
+static int feed_late(evb_hub *self) {
+    size_t count = self->later_count;
+    evb_record rec;
+    int rc = 0;
+    self->later_count = 0;
+    self->later_due_ns = INT64_MAX;
+    self->appended = true;
+    for (size_t i = 0; i < count; i++) {
+        if (rc == 0 && !evb_record_parse(self->later[i].data, self->later[i].size, &rec))
+            rc = evb_hub_feed_own(self, &rec, &self->later[i]);
+        evb_buf_free(&self->later[i]);
+    }
+    return rc;
+}
+
 int evb_hub_feed(evb_hub *self, const evb_record *rec) {
+    if (rec->seq && self->later_count && feed_late(self))
+        return EVB_ENOMEM;
     evb_action *action = evb_hub_act(self, EVB_ACTION_FEED);
     if (!action)
         return EVB_ENOMEM;
@@ -112,6 +135,22 @@ int evb_hub_own(evb_hub *self, evb_buf *record) {
         return EVB_ENOMEM;
     self->own = own;
     own[self->own_count++] = *record;
+    *record = (evb_buf){0};
+    return 0;
+}
+
+int evb_hub_feed_later(evb_hub *self, evb_buf *record) {
+    if (self->later_count == self->later_room) {
+        size_t room = self->later_room ? self->later_room * 2 : 16;
+        evb_buf *later = realloc(self->later, room * sizeof *later);
+        if (!later)
+            return EVB_ENOMEM;
+        self->later = later;
+        self->later_room = room;
+    }
+    if (!self->later_count)
+        self->later_due_ns = self->now_ns + LATER_NS;
+    self->later[self->later_count++] = *record;
     *record = (evb_buf){0};
     return 0;
 }
@@ -308,6 +347,7 @@ int evb_hub_commit(evb_hub *self, int64_t monotonic_ns, evb_action **actions, si
 int64_t evb_hub_deadline(const evb_hub *self) {
     int64_t groups = evb_groups_deadline(self), commands = evb_commands_deadline(self);
     groups = commands < groups ? commands : groups;
+    groups = self->later_due_ns < groups ? self->later_due_ns : groups;
     return groups < self->sync_due_ns ? groups : self->sync_due_ns;
 }
 
@@ -316,6 +356,8 @@ int evb_hub_tick(evb_hub *self, int64_t monotonic_ns, evb_error *err) {
         drop_own(self);
     self->now_ns = monotonic_ns;
     int rc = monotonic_ns >= self->sync_due_ns ? sync_now(self, err) : 0;
+    if (rc == 0 && monotonic_ns >= self->later_due_ns && feed_late(self))
+        rc = evb_fail(err, EVB_ENOMEM, "hub: out of memory");
     if (self->failed)
         rc = evb_fail(err, self->failed, "hub: cannot go on: out of memory, or the disk failed");
     rc = rc ? rc : evb_groups_tick(self, err);

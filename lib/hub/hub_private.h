@@ -37,8 +37,11 @@ struct evb_hub {
     int64_t now_ns;   /* monotonic, of the round */
     evb_buf *own;     /* records that the hub made itself, whose frames this round's actions name */
     size_t own_count;
-    evb_buf scratch; /* one read of the journal's */
-    int failed;      /* between rounds: the next tick ends the hub with this */
+    evb_buf *later; /* records that are appended and not safe, of evb_hub_feed_later */
+    size_t later_count, later_room;
+    int64_t later_due_ns; /* monotonic; INT64_MAX: there are none */
+    evb_buf scratch;      /* one read of the journal's */
+    int failed;           /* between rounds: the next tick ends the hub with this */
 
     evb_commands *commands;
     void (*drop_peer)(void *peer); /* or NULL */
@@ -82,6 +85,10 @@ int evb_hub_own(evb_hub *self, evb_buf *record);
 
 /* Fans out a stored record of the hub's own making; takes the bytes of *record over. EVB_ENOMEM. */
 int evb_hub_feed_own(evb_hub *self, const evb_record *rec, evb_buf *record);
+
+/* The same for one that does not ask for a sync: it is fanned out before the next stored record, whose sync is its own, or
+ * after 10 ms. EVB_ENOMEM. */
+int evb_hub_feed_later(evb_hub *self, evb_buf *record);
 
 /* Fans out a record of this round, and tells groups. EVB_ENOMEM. */
 int evb_hub_feed(evb_hub *self, const evb_record *rec);
