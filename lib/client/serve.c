@@ -142,12 +142,14 @@ static void served(void *context, evb_call *call, const evb_reply *reply) {
     bool active;
     (void)call;
     self->joining = false;
-    if (self->sub->state != SUB_GROUP || reply->code == EVB_EAGAIN)
+    if (self->sub->state != SUB_GROUP)
         return; /* the feed is gone again: the next welcome joins */
-    if (strcmp(self->token, self->sub->token) != 0) {
+    if (strcmp(self->token, self->sub->token) != 0) { /* it was gone, and there was a welcome meanwhile */
         evb_serving_join(self, self->sub->token);
         return;
     }
+    if (reply->code == EVB_EAGAIN)
+        return;
     if (reply->code) {
         evb_sub_fail(self->sub, reply->code, reply->text);
         return;
