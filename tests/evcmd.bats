@@ -22,12 +22,12 @@ stored() {
     timeout 20 evsub --from first -e "${@--t}" '#'
 }
 
-# A handler's command that tells that it runs, and waits until it is let go: a fifo each.
+# A handler's command that tells that it runs, and waits until it is let go by a byte: a fifo each.
 make_gate() {
     mkfifo running gate
     exec 7<>running 8<>gate
     # shellcheck disable=SC2016 # for the inner shell
-    GATED='echo x >running; read -r word <gate; echo "did $(cat) $word"'
+    GATED='echo x >running; echo "did $(cat) $(head -c 1 gate)"'
 }
 
 wait_running() {
@@ -116,10 +116,10 @@ wait_running() {
     run -75 timeout 20 evcmd --timeout 0.2 slow x
     assert_output 'evcmd: slow: outcome unknown: it may have been done: no answer in time'
     start_sub late -n 1 '$cmd.slow.done'
-    echo late >&8
+    printf l >&8
     wait_for_exit "$SUB_PID"
     run cat late
-    assert_output 'did x late'
+    assert_output 'did x l'
 }
 
 @test "what no handler took in time is withdrawn, and not done" {
@@ -131,7 +131,7 @@ wait_running() {
     wait_running
     run -75 timeout 20 evcmd --timeout 0.2 slow second
     assert_output --partial 'withdrawn, not done'
-    echo go >&8
+    printf g >&8
     wait_for_exit "$first"
     run -0 stored
     assert_line --partial "\$cmd.slow.lost$TAB"
@@ -155,8 +155,8 @@ wait_running() {
     local b=$PID
     wait_running
     wait_running
-    printf '1\n' >&8
-    printf '2\n' >&8
+    printf 1 >&8
+    printf 2 >&8
     wait_for_exit "$a"
     wait_for_exit "$b"
     run cat a.out b.out
@@ -223,7 +223,7 @@ wait_running() {
     assert_output --partial 'outcome unknown: it may have been done: the handler went away'
     run -0 stored -F '%t %h{taken}\n'
     assert_line '$cmd.slow.lost yes'
-    echo go >&8
+    printf g >&8
 }
 
 @test "SIGTERM: the handler finishes what is in hand, and takes no more" {
@@ -235,10 +235,10 @@ wait_running() {
     wait_running
     kill -TERM "$HANDLER_PID"
     start_ready more.out more.err evcmd --serve slow --standby -- echo other
-    echo fin >&8
+    printf f >&8
     wait_for_exit "$caller"
     run cat out
-    assert_output 'did x fin'
+    assert_output 'did x f'
     ends_with 143 "$HANDLER_PID"
     run -0 timeout 20 evcmd slow y
     assert_output other
@@ -318,11 +318,11 @@ wait_running() {
     local two=$PID
     # It is answered by the hub, so what was asked before is there.
     run -0 timeout 20 evctl status
-    echo go >&8
+    printf g >&8
     wait_for_exit "$one"
     wait_for_exit "$two"
     run cat one.out two.out
-    assert_output $'did one go\ndid one go'
+    assert_output $'did one g\ndid one g'
     run -0 stored
     assert_equal "${#lines[@]}" 2
 }
@@ -341,7 +341,7 @@ wait_running() {
     assert_output --partial 'outcome unknown'
     run -0 timeout 20 evcmd --id b slow x
     assert_output again
-    echo go >&8
+    printf g >&8
 }
 
 @test "the hub restarts in mid-command: without an id the outcome is unknown at once, with one the answer comes" {
@@ -360,8 +360,8 @@ wait_running() {
     assert_output --partial 'outcome unknown: it may have been done: the hub went away'
     start_hub
     wait_for_text handler.err 'serving again'
-    printf '1\n' >&8
-    printf '2\n' >&8
+    printf 1 >&8
+    printf 2 >&8
     wait_for_exit "$named"
     run cat out
     assert_output --regexp '^did named [12]$'

@@ -211,8 +211,6 @@ void evb_serving_join(evb_serving *self, const char *token) {
 
 void evb_serving_part(evb_serving *self) { self->joined = self->stop_sent = false; }
 
-bool evb_serving_ready(const evb_serving *self) { return self->ready > 0; }
-
 /* ---- making and unmaking ---- */
 
 static evb_sub *open_sub(evb_bus *bus, evb_serve *self, const evb_serve_options *options, evb_error *err) {
@@ -297,6 +295,8 @@ static bool is_done(const evb_serve *self) {
             return false;
     return true;
 }
+
+bool evb_serving_ready(const evb_serving *self) { return self->ready > 0 || is_done(self); }
 
 int evb_serve_next(evb_serve *self, evb_event *command, uint64_t *number, evb_error *err) {
     evb_event none;
