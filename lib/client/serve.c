@@ -82,6 +82,8 @@ static void taken(void *context, evb_call *call, const evb_reply *reply) {
     evb_serve *self = context;
     slot *s = &self->slots[call->tag];
     s->asked = false;
+    if (reply->code == EVB_EAGAIN && self->stopped && self->joined && s->state == SLOT_ANSWERED)
+        free_outcome(s); /* it had let us go, so it had no such command */
     if (reply->code == EVB_EAGAIN || reply->code == EVB_EUNKNOWN || reply->code == EVB_ENOHUB)
         return; /* the hub does not know us any more: the next welcome goes on */
     if (reply->code)
@@ -143,7 +145,7 @@ static void served(void *context, evb_call *call, const evb_reply *reply) {
     (void)call;
     self->joining = false;
     if (self->sub->state != SUB_GROUP)
-        return; /* the feed is gone again: the next welcome joins */
+        return;                                       /* the feed is gone again: the next welcome joins */
     if (strcmp(self->token, self->sub->token) != 0) { /* it was gone, and there was a welcome meanwhile */
         evb_serving_join(self, self->sub->token);
         return;
@@ -162,9 +164,9 @@ static void served(void *context, evb_call *call, const evb_reply *reply) {
     snprintf(self->was, sizeof self->was, "%s", self->token);
     evb_sub_joined(self->sub, !self->ever, 0);
     self->ever = true;
+    ask_all(self); /* outcomes first: who has stopped and has nothing in hand is forgotten */
     if (self->stopping)
         send_stop(self);
-    ask_all(self);
 }
 
 /* serve [token, topic, standby, pid, slots, token before or nil, claims] */
