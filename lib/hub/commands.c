@@ -8,7 +8,7 @@
  * Leaves to others: handlers (command_serve.c), the journal (command_log.c), the window of ids (journal). */
 #include "hub/commands.h"
 
-#include <stdio.h>
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "base/error.h"
@@ -261,15 +261,15 @@ static int take_command(evb_hub *hub, const evb_request *request, evb_service *s
 /* It was asked before this hub began, and its outcome is not known: it may still come, from a handler that comes back. */
 static int wait_for_orphan(evb_hub *hub, const evb_request *request, evb_service *service, const calling *c,
                            uint64_t asked) {
-    evb_error why;
-    if (evb_service_active(service)) {
-        evb_fail(&why, EVB_EUNKNOWN, "asked before, as seq %llu, and what became of it is not known",
-                 (unsigned long long)asked);
+    evb_error why = {0};
+    bool served = evb_service_active(service);
+    evb_command *command = served ? NULL : evb_command_restore(hub, service, asked, &why);
+    if (!command && why.code == EVB_ENOMEM)
+        return EVB_ENOMEM;
+    if (!command) {
+        evb_fail(&why, EVB_EUNKNOWN, "asked before, as seq %" PRIu64 ", and what became of it is not known", asked);
         return evb_hub_refuse_with(hub, request, &why, asked);
     }
-    evb_command *command = evb_command_new(hub, service, EVB_COMMAND_ORPHAN, asked, c->event.id, c->event.id_size);
-    if (!command)
-        return EVB_ENOMEM;
     int rc = add_caller(hub, command, request, c->due_ns);
     if (rc)
         evb_command_destroy(hub, command);
