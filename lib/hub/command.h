@@ -32,6 +32,8 @@ typedef struct evb_caller {
     int64_t due_ns; /* monotonic */
 } evb_caller;
 
+TAILQ_HEAD(evb_caller_list, evb_caller);
+
 typedef enum {
     EVB_COMMAND_WAITING, /* for a handler with room */
     EVB_COMMAND_IN_HAND,
@@ -48,7 +50,7 @@ struct evb_command {
     int64_t asked_ns; /* monotonic; 0: before the hub began */
     evb_buf record;   /* of the asked event, stamped unless it is quiet; an orphan has none */
     evb_cause cause;  /* what its outcome is to carry */
-    TAILQ_HEAD(, evb_caller) callers;
+    struct evb_caller_list callers;
     uint8_t key[16]; /* of topic and id, where it has an id */
     size_t id_size;
     char id[EVB_ID_MAX];
