@@ -23,20 +23,22 @@ extern "C" {
 
 typedef enum {
     EVB_OK = 0,
-    EVB_EAGAIN = -1,    /* not now: wait with evb_bus_wait, then call again */
-    EVB_EINVAL = -2,    /* an argument is wrong */
-    EVB_EDATA = -3,     /* bad topic, pattern, payload or header */
-    EVB_ENOHUB = -4,    /* no hub there, or it speaks another protocol */
-    EVB_ESTORE = -5,    /* the hub could not store it: disk full or failing */
-    EVB_ETIMEDOUT = -6, /* the hub did not answer in time */
-    EVB_EPERM = -7,     /* not permitted */
-    EVB_ECONFIG = -8,   /* bad configuration */
-    EVB_ENOMEM = -9,    /* out of memory */
-    EVB_EIO = -10,      /* a file or socket of our own failed */
-    EVB_EDAMAGED = -11, /* damage was found in a journal */
-    EVB_EGONE = -12,    /* retention has removed what was asked for */
-    EVB_EBUSY = -13,    /* another process holds it */
-    EVB_EVERSION = -14  /* the topic does not stand at the version that was expected */
+    EVB_EAGAIN = -1,      /* not now: wait with evb_bus_wait, then call again */
+    EVB_EINVAL = -2,      /* an argument is wrong */
+    EVB_EDATA = -3,       /* bad topic, pattern, payload or header */
+    EVB_ENOHUB = -4,      /* no hub there, or it speaks another protocol */
+    EVB_ESTORE = -5,      /* the hub could not store it: disk full or failing */
+    EVB_ETIMEDOUT = -6,   /* the hub did not answer in time */
+    EVB_EPERM = -7,       /* not permitted */
+    EVB_ECONFIG = -8,     /* bad configuration */
+    EVB_ENOMEM = -9,      /* out of memory */
+    EVB_EIO = -10,        /* a file or socket of our own failed */
+    EVB_EDAMAGED = -11,   /* damage was found in a journal */
+    EVB_EGONE = -12,      /* retention has removed what was asked for */
+    EVB_EBUSY = -13,      /* another process holds it */
+    EVB_EVERSION = -14,   /* the topic does not stand at the version that was expected */
+    EVB_ENOHANDLER = -15, /* nobody handles this topic's commands */
+    EVB_EUNKNOWN = -16    /* what became of the command is not known: it may have been done */
 } evb_err;
 
 typedef struct {
@@ -287,6 +289,73 @@ EVB_API int evb_sub_report(evb_sub *sub, uint64_t runs, uint64_t failures, const
  * taken it, up to the bus's timeout. The subscription is good for nothing but evb_sub_destroy then; destroyed without
  * it, what was acknowledged last may be handed out again. EVB_ENOHUB, EVB_ETIMEDOUT, and what ended the subscription. */
 EVB_API int evb_sub_leave(evb_sub *sub, evb_error *err);
+
+/* ---- commands ---- */
+
+/* What became of a command. */
+typedef struct {
+    bool refused;       /* by the handler, for this reason */
+    const char *reason; /* NUL-terminated, at most 400 bytes are kept; may be NULL where it is given */
+    const void *data;   /* the answer */
+    size_t size;
+    const void *errors; /* what the handler said beside it: at most 16 KiB, the last; not kept by the hub */
+    size_t errors_size;
+    uint64_t seq; /* of the command's event $cmd.TOPIC.asked; 0: not stored */
+    bool again;   /* it was handled before under this id, and this is the first answer */
+    void *own;    /* see evb_answer_free */
+} evb_answer;
+
+typedef struct {
+    int64_t timeout_ns; /* 0: 5 s */
+    bool quiet;         /* no events of it are stored; without effect where the command has an id */
+} evb_command_options;
+
+/* Asks the one handler of command->topic, and blocks until the outcome is known. Of the command topic, payload, headers and
+ * id count. options may be NULL. 0 and *out, refused or not, which is freed with evb_answer_free; EVB_ENOHANDLER: nobody
+ * serves the topic; EVB_ETIMEDOUT: no handler took it in time, it is not done; EVB_EUNKNOWN: it may have been done: no answer
+ * in time, or the handler or the hub went away: with an id it may be asked again and is not done twice. EVB_ENOHUB, EVB_EDATA,
+ * EVB_ESTORE, EVB_EBUSY, EVB_EGONE: it is not done now. */
+EVB_API int evb_bus_call(evb_bus *bus, const evb_event *command, const evb_command_options *options, evb_answer *out,
+                         evb_error *err);
+EVB_API void evb_answer_free(evb_answer *answer);
+
+/* The outcome of a command: code 0 and *answer, which is freed after the call unless the callee has taken it over and zeroed
+ * it; or an error, as of evb_bus_call, and *why. */
+typedef void evb_answer_fn(void *context, int code, evb_answer *answer, const evb_error *why);
+
+/* Asks, and does not wait: done is called once, from evb_bus_wait or whatever else blocks on this bus, unless the bus is
+ * destroyed first. As many as one likes may be under way. EVB_EDATA, EVB_ENOMEM, and then done is not called. Blocks only
+ * to ask the hub for its limit, before a payload over 64 KiB. */
+EVB_API int evb_bus_ask(evb_bus *bus, const evb_event *command, const evb_command_options *options,
+                        evb_answer_fn *done, void *context, evb_error *err);
+
+typedef struct {
+    const char *topic; /* NUL-terminated */
+    size_t jobs;       /* commands in hand at once, at most 1024; 0: 1 */
+    bool standby;      /* where another serves the topic: wait, and take over when that is gone */
+    const char *kind;  /* what the hub's list of clients calls it; NULL: "handler" */
+    evb_note_fn *note; /* EVB_NOTE_SUBSCRIBED: serving, or standing by; DISCONNECTED, RECONNECTED; may be NULL */
+    void *note_context;
+} evb_serve_options;
+
+typedef struct evb_serve evb_serve;
+
+/* Makes a handler; it serves from inside evb_serve_next and evb_bus_wait, also after the hub was away. NULL and *err:
+ * EVB_EDATA for the topic, EVB_EINVAL, EVB_ENOMEM. Does not block. The bus must outlive it. */
+EVB_API evb_serve *evb_serve_new(evb_bus *bus, const evb_serve_options *options, evb_error *err);
+EVB_API void evb_serve_destroy(evb_serve **self);
+
+/* The next command: EVB_EVENT, *command, whose pointers live until it is answered (its headers until the next call), and
+ * *number; EVB_NOTHING: none right now, wait; EVB_END: stopped, and all is answered; or an error, final: EVB_EBUSY: another
+ * serves the topic, and *err has its pid; EVB_ENOHUB, EVB_ETIMEDOUT, EVB_EPERM. Never blocks. */
+EVB_API int evb_serve_next(evb_serve *self, evb_event *command, uint64_t *number, evb_error *err);
+
+/* What became of a command in hand. EVB_EINVAL: it is not in hand; EVB_EDATA: the answer is larger than the hub takes, and the
+ * command still in hand; EVB_ENOMEM. */
+EVB_API int evb_serve_answer(evb_serve *self, uint64_t number, const evb_answer *answer, evb_error *err);
+
+/* Takes no more: evb_serve_next gives what is here already, and EVB_END when the hub has all outcomes. */
+EVB_API void evb_serve_stop(evb_serve *self);
 
 #ifdef __cplusplus
 }

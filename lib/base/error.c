@@ -53,12 +53,14 @@ int evb_err_exit(int code) {
     case EVB_EGONE: return 1;
     case EVB_EINVAL: return 64;
     case EVB_EDATA: return 65;
+    case EVB_ENOHANDLER:
     case EVB_ENOHUB: return 69;
     case EVB_ESTORE:
     case EVB_EIO: return 74;
     case EVB_EAGAIN:
     case EVB_ETIMEDOUT:
     case EVB_ENOMEM:
+    case EVB_EUNKNOWN:
     case EVB_EBUSY: return 75;
     case EVB_EPERM: return 77;
     case EVB_ECONFIG: return 78;

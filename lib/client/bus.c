@@ -1,6 +1,7 @@
 /* bus.c: calls to the hub and their answers, over connections that come and go.
  *
- * Invariants: calls are answered in the order in which they were made; a call stays in the list until its answer is
+ * Invariants: calls are answered in the order in which they were made, but for those that are held, which have a list of
+ * their own; a call stays in the list until its answer is
  * there or the hub has been silent for the timeout, and after each new connection all of the list is sent again, in
  * order (publishing is idempotent, the other requests only look). Nobody else reads the requests' channel.
  * Leaves to others: what the answers mean (publisher.c, subscription.c, locate.c), sockets (net/link.c). */
@@ -69,6 +70,7 @@ evb_call *evb_call_new(evb_bus *bus, const char *op, uint32_t args, msgpack_pack
     if (!call)
         return NULL;
     call->id = ++bus->next_id;
+    call->due_ns = INT64_MAX;
     call->done = done;
     call->context = context;
     evb_mp_packer(packer, &call->head);
@@ -86,9 +88,13 @@ static void transmit(evb_bus *bus, evb_call *call) {
         atomic_fetch_add(&frame->uses, 1);
     if (call->latest)
         evb_put64(call->head.data + call->head.size - sizeof *call->latest, *call->latest);
+    call->on_way = true;
     evb_channel_send(bus->requests, call->head.data, call->head.size, frame ? frame->buf.data : NULL,
                      frame ? frame->buf.size : 0, release_sent, frame);
 }
+
+/* Whether a connection is needed. */
+static bool is_owed(const evb_bus *bus) { return bus->first || bus->held; }
 
 static void connect_requests(evb_bus *bus) {
     bus->retry_ns = 0;
@@ -96,21 +102,33 @@ static void connect_requests(evb_bus *bus) {
         return;
     for (evb_call *call = bus->first; call; call = call->next)
         transmit(bus, call);
+    for (evb_call *call = bus->held; call; call = call->next)
+        transmit(bus, call);
 }
 
-void evb_call_send(evb_bus *bus, evb_call *call) {
+static void add_call(evb_bus *bus, evb_call *call) {
+    if (call->held) {
+        call->next = bus->held;
+        bus->held = call;
+        return;
+    }
     if (!bus->first) {
         bus->progress_ns = evb_clock_monotonic_ns();
         bus->grace_ns = 0;
     }
     *(bus->first ? &bus->last->next : &bus->first) = call;
     bus->last = call;
-    if (evb_channel_look(bus->requests) == EVB_CHANNEL_DOWN)
+}
+
+void evb_call_send(evb_bus *bus, evb_call *call) {
+    bool down = evb_channel_look(bus->requests) == EVB_CHANNEL_DOWN;
+    if (down && !bus->held)
         evb_channel_close(bus->requests);
+    add_call(bus, call);
     if (evb_channel_look(bus->requests) == EVB_CHANNEL_CLOSED) {
         if (!bus->retry_ns)
             connect_requests(bus);
-    } else {
+    } else if (!down) { /* else with the next connection: what is held must see the loss first */
         transmit(bus, call);
     }
 }
@@ -121,12 +139,17 @@ static void ignore(void *context, evb_call *call, const evb_reply *reply) {
     (void)reply;
 }
 
-void evb_call_forget(evb_bus *bus, const void *context) {
-    for (evb_call *call = bus->first; call; call = call->next)
+static void forget(evb_call *call, const void *context) {
+    for (; call; call = call->next)
         if (call->context == context) {
             call->done = ignore;
             call->latest = NULL;
         }
+}
+
+void evb_call_forget(evb_bus *bus, const void *context) {
+    forget(bus->first, context);
+    forget(bus->held, context);
 }
 
 static void finish_first(evb_bus *bus, const evb_reply *reply) {
@@ -137,9 +160,42 @@ static void finish_first(evb_bus *bus, const evb_reply *reply) {
     destroy_call(call);
 }
 
+static void finish_held(evb_bus *bus, evb_call *call, const evb_reply *reply) {
+    evb_call **at = &bus->held;
+    while (*at != call)
+        at = &(*at)->next;
+    *at = call->next;
+    bus->finished++;
+    call->done(call->context, call, reply);
+    destroy_call(call);
+}
+
+/* A held call with an id up to `last`, one that is late by now, or one that may not be sent again; NULL: none. */
+typedef bool pick_fn(const evb_call *call, int64_t value);
+
+static bool is_old(const evb_call *call, int64_t last) { return call->id <= (uint64_t)last; }
+static bool is_late(const evb_call *call, int64_t now) { return call->due_ns <= now; }
+static bool is_lost(const evb_call *call, int64_t unused) {
+    (void)unused;
+    return call->was_sent && !call->again;
+}
+
+/* Ends the held calls that are picked. One that may have reached a hub has no known outcome then. */
+static void fail_held(evb_bus *bus, pick_fn *pick, int64_t value, const evb_error *why) {
+    for (evb_call *call = bus->held, *next; call; call = next) {
+        next = call->next;
+        if (!pick(call, value))
+            continue;
+        const evb_reply reply = {.code = call->was_sent ? EVB_EUNKNOWN : why->code, .text = why->text};
+        finish_held(bus, call, &reply);
+        next = bus->held; /* done functions may have begun or ended others */
+    }
+}
+
 /* Ends every open call with an error. Those that their done functions begin are new, and stay. */
 static void fail_calls(evb_bus *bus, const evb_error *why) {
     evb_reply reply = {.code = why->code, .text = why->text};
+    fail_held(bus, is_old, (int64_t)bus->next_id, why);
     for (evb_call *end = bus->last; bus->first;) {
         bool last = bus->first == end;
         finish_first(bus, &reply);
@@ -154,9 +210,11 @@ static int code_of(const char *word, size_t size) {
     static const struct {
         const char *word;
         int code;
-    } CODES[] = {{"data", EVB_EDATA},       {"store", EVB_ESTORE},  {"perm", EVB_EPERM}, {"gone", EVB_EGONE},
-                 {"version", EVB_EVERSION}, {"member", EVB_EAGAIN}, {"busy", EVB_EBUSY}, {"order", EVB_EDATA},
-                 {"damaged", EVB_EDAMAGED}, {"usage", EVB_EINVAL}};
+    } CODES[] = {{"data", EVB_EDATA},        {"store", EVB_ESTORE},         {"perm", EVB_EPERM},
+                 {"gone", EVB_EGONE},        {"version", EVB_EVERSION},     {"member", EVB_EAGAIN},
+                 {"busy", EVB_EBUSY},        {"nohandler", EVB_ENOHANDLER}, {"unknown", EVB_EUNKNOWN},
+                 {"timeout", EVB_ETIMEDOUT}, {"order", EVB_EDATA},          {"damaged", EVB_EDAMAGED},
+                 {"usage", EVB_EINVAL}};
     for (size_t i = 0; i < sizeof CODES / sizeof *CODES; i++)
         if (strlen(CODES[i].word) == size && memcmp(CODES[i].word, word, size) == 0)
             return CODES[i].code;
@@ -188,6 +246,13 @@ static bool read_head(const evb_message *head, uint64_t *id, evb_reply *reply, c
     return true;
 }
 
+static evb_call *held_of(const evb_bus *bus, uint64_t id) {
+    evb_call *call = bus->held;
+    while (call && call->id != id)
+        call = call->next;
+    return call;
+}
+
 static bool take_reply(evb_bus *bus) {
     evb_message head, body;
     evb_reply reply;
@@ -204,6 +269,9 @@ static bool take_reply(evb_bus *bus) {
         bus->grace_ns = 0;
         reply.body = &body;
         finish_first(bus, &reply);
+    } else if (held_of(bus, id)) {
+        reply.body = &body;
+        finish_held(bus, held_of(bus, id), &reply);
     } /* else: not what we asked for, and no progress: it must not put off the timeout */
     evb_message_free(&head);
     evb_message_free(&body);
@@ -219,12 +287,24 @@ int64_t evb_bus_backoff(int64_t *backoff_ns) {
     return *backoff_ns;
 }
 
+/* Whether a hub may have had it on this connection, which is over for it. */
+static void mark_sent(evb_bus *bus, evb_call *call) {
+    call->was_sent |= call->on_way && evb_channel_was_up(bus->requests);
+    call->on_way = false;
+}
+
 /* The connection is gone: is there any use in another? */
 static void lose_requests(evb_bus *bus, int64_t now) {
     evb_error why;
     bool hopeless = false;
+    while (take_reply(bus))
+        continue; /* what came before the loss */
+    for (evb_call *call = bus->held; call; call = call->next)
+        mark_sent(bus, call);
     evb_channel_close(bus->requests);
-    if (!bus->first)
+    evb_fail(&why, EVB_EUNKNOWN, "the hub went away");
+    fail_held(bus, is_lost, 0, &why);
+    if (!is_owed(bus))
         return;
     int code = evb_link_explain(bus->link, &hopeless, &why);
     if (hopeless && (!bus->was_up || code == EVB_EPERM))
@@ -241,7 +321,7 @@ static void look_at_connection(evb_bus *bus, int64_t now) {
         break;
     case EVB_CHANNEL_DOWN: lose_requests(bus, now); break;
     case EVB_CHANNEL_CLOSED:
-        if (bus->first && now >= bus->retry_ns)
+        if (is_owed(bus) && now >= bus->retry_ns)
             connect_requests(bus);
         break;
     case EVB_CHANNEL_CONNECTING: break;
@@ -277,12 +357,23 @@ bool evb_bus_expired(int64_t now, int64_t deadline, int64_t *grace_ns) {
     return now >= *grace_ns;
 }
 
+/* Held calls whose time is over: the hub has not said so itself. */
+static void fail_late(evb_bus *bus, int64_t now) {
+    evb_error why;
+    for (evb_call *call = bus->held; call; call = call->next)
+        if (call->due_ns <= now)
+            mark_sent(bus, call);
+    evb_fail(&why, EVB_ETIMEDOUT, "the hub did not answer in time");
+    fail_held(bus, is_late, now, &why);
+}
+
 bool evb_bus_step(evb_bus *bus) {
     uint64_t before = bus->finished;
     while (take_reply(bus))
         continue;
     int64_t now = evb_clock_monotonic_ns();
     look_at_connection(bus, now);
+    fail_late(bus, now);
     if (evb_bus_expired(now, patience_ends(bus), &bus->grace_ns))
         give_up(bus);
     for (evb_driven *d = bus->driven; d; d = d->next)
@@ -294,8 +385,10 @@ static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static int64_t next_deadline(const evb_bus *bus) {
     int64_t at = bus->first && bus->grace_ns ? bus->grace_ns : patience_ends(bus);
-    if (bus->first && bus->retry_ns)
+    if (is_owed(bus) && bus->retry_ns)
         at = least(at, bus->retry_ns);
+    for (const evb_call *call = bus->held; call; call = call->next)
+        at = least(at, call->due_ns);
     for (evb_driven *d = bus->driven; d; d = d->next)
         at = d->ready(d->context) ? 0 : least(at, d->deadline(d->context));
     return at;
@@ -340,6 +433,12 @@ void evb_bus_destroy(evb_bus **self) {
     evb_pub_destroy(&bus->own);
     for (evb_call *call = bus->first, *next; call; call = next) {
         next = call->next;
+        destroy_call(call);
+    }
+    for (evb_call *call; (call = bus->held);) {
+        bus->held = call->next;
+        if (call->drop)
+            call->drop(call->context);
         destroy_call(call);
     }
     evb_channel_destroy(&bus->requests);

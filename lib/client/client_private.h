@@ -31,15 +31,23 @@ typedef struct {
 typedef struct evb_call evb_call;
 typedef void evb_done_fn(void *context, evb_call *call, const evb_reply *reply);
 
-/* A request that the hub owes an answer to. Sent again, with the same frame, after each new connection. */
+/* A request that the hub owes an answer to. Sent again, with the same frame, after each new connection.
+ * One that is held is answered whenever the hub sees fit, in no order, and has its own deadline; where it is not to be
+ * sent again it ends with EVB_EUNKNOWN when its connection is lost. */
 struct evb_call {
     evb_call *next;
     uint64_t id;
     evb_buf head;
+    bool held, again;       /* again: it may be sent again; set before it is sent */
+    bool on_way;            /* given to the connection that there is */
+    bool was_sent;          /* it may have reached a hub */
+    int64_t due_ns;         /* monotonic; of one that is held; INT64_MAX: none */
     const uint64_t *latest; /* or NULL: the head ends with this number, of 9 bytes, as it stands when it is sent */
     evb_frame *frame;       /* or NULL */
     evb_done_fn *done;
     void *context;
+    size_t tag;                  /* the context's own */
+    void (*drop)(void *context); /* or NULL: what frees the context where done is never called */
 };
 
 /* Something driven by the bus: a subscription with its feed. */
@@ -58,6 +66,7 @@ struct evb_bus {
     int64_t timeout_ns; /* below 0: none */
     uint64_t next_id;
     evb_call *first, *last; /* in the order in which they were made, which is that of the replies */
+    evb_call *held;         /* in no order */
     int64_t progress_ns;    /* monotonic: when the hub last answered, or began to owe an answer */
     int64_t grace_ns;       /* see evb_bus_expired */
     int64_t retry_ns;       /* monotonic: when to connect again, while the channel is down */

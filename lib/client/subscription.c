@@ -205,6 +205,8 @@ static void lose_feed(evb_sub *self, int64_t now) {
         evb_sub_fail(self, err.code, err.text);
     if (self->group)
         evb_membership_part(self->group);
+    if (self->serving)
+        evb_serving_part(self->serving);
     if (self->state == SUB_LIVE || self->state == SUB_GROUP) { /* what came before the loss has been read */
         hear(self);
         evb_sub_set(self, SUB_JOIN);
@@ -252,6 +254,9 @@ static void step(void *context) {
         continue; /* there are only beats and calls in it */
     if (self->group)
         evb_membership_step(self->group);
+    while (self->serving && self->state != SUB_FAILED && next_frame(self))
+        continue; /* beats and the welcome: nobody asks for events */
+    feed = evb_channel_look(self->feed);
     int64_t now = evb_clock_monotonic_ns();
     if (feed == EVB_CHANNEL_UP)
         evb_sub_hello(self, now);
@@ -288,6 +293,7 @@ static bool ready(const void *context) {
         return false;
     return self->in_batch || self->piece.handle || self->state == SUB_FAILED || self->state == SUB_ENDED ||
            (self->group && evb_membership_ready(self->group)) ||
+           (self->serving && evb_serving_ready(self->serving)) ||
            ((self->state == SUB_LIVE || self->state == SUB_GROUP) &&
             evb_channel_look(self->feed) == EVB_CHANNEL_DOWN);
 }
@@ -333,6 +339,11 @@ static void welcome(evb_sub *self, uint64_t head) {
     self->backoff_ns = 0;
     self->head = head;
     self->hello_ns = evb_clock_monotonic_ns();
+    if (self->serving) {
+        evb_sub_set(self, SUB_GROUP);
+        evb_serving_join(self->serving, self->token);
+        return;
+    }
     if (self->group) {
         evb_sub_set(self, SUB_GROUP);
         evb_membership_join(self->group, self->token, self->options.from == EVB_FROM_NOW ? 0 : self->done + 1);
@@ -425,6 +436,8 @@ static bool next_frame(evb_sub *self) {
         welcome(self, rec.seq - 1);
     else if (self->group)
         evb_membership_poke(self->group); /* a beat, or a call */
+    else if (self->serving)
+        return true; /* a beat */
     else if (readable)
         take_frame(self, &rec);
     else

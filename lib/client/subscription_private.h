@@ -5,6 +5,7 @@
 #include "base/table.h"
 #include "client/client_private.h"
 #include "client/membership.h"
+#include "client/serving.h"
 #include "event/record.h"
 #include "event/topic.h"
 
@@ -15,8 +16,8 @@ typedef enum {
     SUB_JOIN,   /* the feed is being opened: waiting for its welcome */
     SUB_REPAIR, /* fetching what lies between what we have and the feed */
     SUB_LIVE,   /* taking frames from the feed */
-    SUB_GROUP,  /* a member of a group: the feed only says when there is something */
-    SUB_ENDED,  /* until_head was reached */
+    SUB_GROUP, /* a member of a group, or a handler: the feed only says when there is something, and that we are here */
+    SUB_ENDED, /* until_head was reached */
     SUB_FAILED
 } sub_state;
 
@@ -35,6 +36,7 @@ struct evb_sub {
     evb_patterns *patterns;
     evb_patterns *excludes; /* or NULL */
     evb_membership *group;  /* or NULL */
+    evb_serving *serving;   /* or NULL: it is there for this, and has no events */
     evb_note_fn *note;
     void *note_context;
     sub_state state;

@@ -27,9 +27,10 @@ enum {
     EVB_BACKOFF_MAX = 16,                            /* waits between a group's deliveries */
     EVB_REASON_MAX = 400,                            /* bytes of why an event failed */
     EVB_OUTPUT_MAX = 16 * 1024,                      /* bytes of an attempt's output that are kept: the last */
-    EVB_PATTERNS_MAX = 1024,                         /* patterns of one request */
-    EVB_TOPICS_PAGE_MAX = 4096,                      /* topics in one reply */
-    EVB_REQUEST_MAX = 512 * 1024                     /* bytes of a request's first frame */
+    EVB_ERRORS_SENT_MAX = 16 * 1024, /* bytes of what a handler says beside its answer: the last ones */
+    EVB_PATTERNS_MAX = 1024,         /* patterns of one request */
+    EVB_TOPICS_PAGE_MAX = 4096,      /* topics in one reply */
+    EVB_REQUEST_MAX = 512 * 1024     /* bytes of a request's first frame */
 };
 
 #endif

@@ -1,7 +1,8 @@
 /* hub.c: rounds: requests in, one sync, actions out.
  *
- * Invariants: each request adds exactly one reply; actions stand in the order of the requests, and a round's feed
+ * Invariants: each request adds exactly one reply, but for what commands.c holds until a later round; actions stand in the order of the requests, and a round's feed
  * frames in the order of their seqs; nothing is given out before the sync that the mode asks for has returned.
+ * But for what evb_hub_feed_later has: that is appended, and neither safe nor fanned out, until a later round syncs.
  * To add a request: a row in OPS, a function that replies once, a paragraph in evbus-protocol(7).
  * Leaves to others: sockets and their limits (net/server.c), the bytes on disk (journal). */
 #include "hub/hub.h"
@@ -15,6 +16,7 @@
 #include "hub/groups.h"
 #include "hub/hub_private.h"
 
+static const int64_t LATER_NS = 10 * EVB_MILLISECOND_NS;
 enum { ERROR_TEXT = sizeof((evb_error *)0)->text };
 
 evb_hub *evb_hub_new(evb_journal *journal, const evb_hub_options *options, int64_t monotonic_ns, evb_error *err) {
@@ -26,14 +28,15 @@ evb_hub *evb_hub_new(evb_journal *journal, const evb_hub_options *options, int64
     self->journal = journal;
     self->options = *options;
     self->now_ns = monotonic_ns;
-    self->sync_due_ns = self->keep_due_ns = INT64_MAX;
+    self->sync_due_ns = self->keep_due_ns = self->later_due_ns = INT64_MAX;
     self->begun_ns = monotonic_ns;
     TAILQ_INIT(&self->groups);
     TAILQ_INIT(&self->clients);
     self->live_counts = evb_table_new();
-    if (!self->live_counts)
+    self->commands = evb_commands_new(monotonic_ns);
+    if (!self->live_counts || !self->commands)
         evb_fail(err, EVB_ENOMEM, "hub: out of memory");
-    if (!self->live_counts || evb_groups_open(self, err) ||
+    if (!self->live_counts || !self->commands || evb_groups_open(self, err) ||
         !(self->schedule = evb_schedule_new(journal, options->log, evb_clock_wall_ns(), err)))
         evb_hub_destroy(&self);
     else if (evb_schedule_first(self->schedule))
@@ -60,10 +63,14 @@ void evb_hub_destroy(evb_hub **self) {
         return;
     evb_groups_close(*self);
     evb_schedule_destroy(&(*self)->schedule);
+    evb_commands_destroy(&(*self)->commands, (*self)->drop_peer);
     evb_clients_clear(&(*self)->clients);
     drop_actions(*self);
     drop_own(*self);
     free((*self)->own);
+    while ((*self)->later_count)
+        evb_buf_free(&(*self)->later[--(*self)->later_count]);
+    free((*self)->later);
     evb_buf_free(&(*self)->scratch);
     evb_table_destroy(&(*self)->live_counts, free);
     free((*self)->actions);
@@ -71,6 +78,8 @@ void evb_hub_destroy(evb_hub **self) {
     free(*self);
     *self = NULL;
 }
+
+void evb_hub_on_drop(evb_hub *self, void (*drop)(void *peer)) { self->drop_peer = drop; }
 
 void evb_hub_configure(evb_hub *self, const evb_hub_options *options) { self->options = *options; }
 
@@ -92,7 +101,25 @@ evb_action *evb_hub_act(evb_hub *self, evb_action_kind kind) {
 
 /* ---- fanning out ---- */
 
+/* What is appended and not fanned out comes first: a subscriber sees the order of seqs. The round syncs. */
+static int feed_late(evb_hub *self) {
+    size_t count = self->later_count;
+    evb_record rec;
+    int rc = 0;
+    self->later_count = 0;
+    self->later_due_ns = INT64_MAX;
+    self->appended = true;
+    for (size_t i = 0; i < count; i++) {
+        if (rc == 0 && !evb_record_parse(self->later[i].data, self->later[i].size, &rec))
+            rc = evb_hub_feed_own(self, &rec, &self->later[i]);
+        evb_buf_free(&self->later[i]);
+    }
+    return rc;
+}
+
 int evb_hub_feed(evb_hub *self, const evb_record *rec) {
+    if (rec->seq && self->later_count && feed_late(self))
+        return EVB_ENOMEM;
     evb_action *action = evb_hub_act(self, EVB_ACTION_FEED);
     if (!action)
         return EVB_ENOMEM;
@@ -112,6 +139,22 @@ int evb_hub_own(evb_hub *self, evb_buf *record) {
         return EVB_ENOMEM;
     self->own = own;
     own[self->own_count++] = *record;
+    *record = (evb_buf){0};
+    return 0;
+}
+
+int evb_hub_feed_later(evb_hub *self, evb_buf *record) {
+    if (self->later_count == self->later_room) {
+        size_t room = self->later_room ? self->later_room * 2 : 16;
+        evb_buf *later = realloc(self->later, room * sizeof *later);
+        if (!later)
+            return EVB_ENOMEM;
+        self->later = later;
+        self->later_room = room;
+    }
+    if (!self->later_count)
+        self->later_due_ns = self->now_ns + LATER_NS;
+    self->later[self->later_count++] = *record;
     *record = (evb_buf){0};
     return 0;
 }
@@ -163,14 +206,17 @@ int evb_hub_refuse(evb_hub *self, const evb_request *request, const char *code, 
 }
 
 static const char *code_of(const evb_error *why) {
-    return why->code == EVB_EDATA      ? "data"
-           : why->code == EVB_EVERSION ? "version"
-           : why->code == EVB_EAGAIN   ? "member"
-           : why->code == EVB_EGONE    ? "gone"
-           : why->code == EVB_EDAMAGED ? "damaged"
-           : why->code == EVB_EBUSY    ? "busy"
-           : why->code == EVB_EINVAL   ? "usage"
-                                       : "store";
+    return why->code == EVB_EDATA        ? "data"
+           : why->code == EVB_EVERSION   ? "version"
+           : why->code == EVB_EAGAIN     ? "member"
+           : why->code == EVB_EGONE      ? "gone"
+           : why->code == EVB_EDAMAGED   ? "damaged"
+           : why->code == EVB_EBUSY      ? "busy"
+           : why->code == EVB_ENOHANDLER ? "nohandler"
+           : why->code == EVB_EUNKNOWN   ? "unknown"
+           : why->code == EVB_ETIMEDOUT  ? "timeout"
+           : why->code == EVB_EINVAL     ? "usage"
+                                         : "store";
 }
 
 int evb_hub_refuse_error(evb_hub *self, const evb_request *request, const evb_error *why) {
@@ -210,6 +256,10 @@ static const struct {
            {"group.pause", 2, evb_hub_group_pause},
            {"dead", 3, evb_hub_dead},
            {"dead.retry", 2, evb_hub_dead_retry},
+           {"call", 2, evb_hub_call},
+           {"serve", 7, evb_hub_serve},
+           {"serve.take", 7, evb_hub_serve_take},
+           {"serve.stop", 1, evb_hub_serve_stop},
            {"dead.edit", 2, evb_hub_dead_edit},
            {"dead.drop", 2, evb_hub_dead_drop},
            {"schedule", 2, evb_hub_schedule},
@@ -259,6 +309,7 @@ void evb_hub_left_all(evb_hub *self) {
     evb_error err;
     evb_reports_left_all(self);
     evb_clients_clear(&self->clients);
+    evb_commands_left_all(self);
     int rc = evb_groups_left_all(self, &err);
     self->failed = rc ? rc : self->failed;
 }
@@ -267,6 +318,7 @@ void evb_hub_left(evb_hub *self, const char *token, size_t size) {
     evb_error err;
     evb_reports_left(self, token, size);
     evb_clients_left(&self->clients, token, size);
+    evb_commands_left(self, token, size);
     int rc = evb_groups_left(self, token, size, &err);
     self->failed = rc ? rc : self->failed;
 }
@@ -305,9 +357,12 @@ int evb_hub_commit(evb_hub *self, int64_t monotonic_ns, evb_action **actions, si
 }
 
 int64_t evb_hub_deadline(const evb_hub *self) {
-    int64_t due = evb_groups_deadline(self);
-    due = due < self->sync_due_ns ? due : self->sync_due_ns;
-    return due < self->schedule->tick_ns ? due : self->schedule->tick_ns;
+    const int64_t dues[] = {evb_groups_deadline(self), evb_commands_deadline(self), self->later_due_ns,
+                            self->schedule->tick_ns};
+    int64_t due = self->sync_due_ns;
+    for (size_t i = 0; i < sizeof dues / sizeof *dues; i++)
+        due = dues[i] < due ? dues[i] : due;
+    return due;
 }
 
 int evb_hub_tick(evb_hub *self, int64_t monotonic_ns, evb_error *err) {
@@ -315,9 +370,12 @@ int evb_hub_tick(evb_hub *self, int64_t monotonic_ns, evb_error *err) {
         drop_own(self);
     self->now_ns = monotonic_ns;
     int rc = monotonic_ns >= self->sync_due_ns ? sync_now(self, err) : 0;
+    if (rc == 0 && monotonic_ns >= self->later_due_ns && feed_late(self))
+        rc = evb_fail(err, EVB_ENOMEM, "hub: out of memory");
     if (self->failed)
         rc = evb_fail(err, self->failed, "hub: cannot go on: out of memory, or the disk failed");
     rc = rc ? rc : evb_groups_tick(self, err);
+    rc = rc ? rc : evb_commands_tick(self, err);
     return rc || monotonic_ns < self->schedule->tick_ns ? rc : evb_schedule_tick(self, evb_clock_wall_ns(), err);
 }
 

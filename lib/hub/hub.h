@@ -45,6 +45,9 @@ typedef struct {
 evb_hub *evb_hub_new(evb_journal *journal, const evb_hub_options *options, int64_t monotonic_ns, evb_error *err);
 void evb_hub_destroy(evb_hub **self);
 
+/* A request's peer may be kept beyond its round; drop is called by evb_hub_destroy for those that are owed a reply. */
+void evb_hub_on_drop(evb_hub *self, void (*drop)(void *peer));
+
 /* Takes new options from now on. */
 void evb_hub_configure(evb_hub *self, const evb_hub_options *options);
 

@@ -6,6 +6,7 @@
 #include "base/table.h"
 #include "event/mp.h"
 #include "hub/clients.h"
+#include "hub/commands.h"
 #include "hub/group.h"
 #include "hub/group_log.h"
 #include "hub/hub.h"
@@ -37,8 +38,14 @@ struct evb_hub {
     int64_t now_ns;   /* monotonic, of the round */
     evb_buf *own;     /* records that the hub made itself, whose frames this round's actions name */
     size_t own_count;
-    evb_buf scratch; /* one read of the journal's */
-    int failed;      /* between rounds: the next tick ends the hub with this */
+    evb_buf *later; /* records that are appended and not safe, of evb_hub_feed_later */
+    size_t later_count, later_room;
+    int64_t later_due_ns; /* monotonic; INT64_MAX: there are none */
+    evb_buf scratch;      /* one read of the journal's */
+    int failed;           /* between rounds: the next tick ends the hub with this */
+
+    evb_commands *commands;
+    void (*drop_peer)(void *peer); /* or NULL */
 
     TAILQ_HEAD(evb_group_list, evb_group) groups;
     uint64_t group_id; /* the last given out */
@@ -82,6 +89,10 @@ int evb_hub_own(evb_hub *self, evb_buf *record);
 /* Fans out a stored record of the hub's own making; takes the bytes of *record over. EVB_ENOMEM. */
 int evb_hub_feed_own(evb_hub *self, const evb_record *rec, evb_buf *record);
 
+/* The same for one that does not ask for a sync: it is fanned out before the next stored record, whose sync is its own, or
+ * after 10 ms. EVB_ENOMEM. */
+int evb_hub_feed_later(evb_hub *self, evb_buf *record);
+
 /* Fans out a record of this round, and tells groups. EVB_ENOMEM. */
 int evb_hub_feed(evb_hub *self, const evb_record *rec);
 
@@ -97,7 +108,7 @@ bool evb_hub_is_live(const evb_hub *self, const evb_record *rec);
 /* Reads an array of patterns. False and *why. */
 bool evb_hub_read_patterns(evb_mp *args, evb_patterns **out, evb_error *why);
 
-/* The requests: each replies once. 0, or an error that ends the hub. */
+/* The requests: each replies once; call and serve.take perhaps in a later round. 0, or an error that ends the hub. */
 int evb_hub_publish(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_fetch(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_status(evb_hub *self, const evb_request *request, evb_error *err);
@@ -120,6 +131,10 @@ int evb_hub_group_pause(evb_hub *self, const evb_request *request, evb_error *er
 int evb_hub_dead(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_dead_retry(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_dead_edit(evb_hub *self, const evb_request *request, evb_error *err);
+int evb_hub_call(evb_hub *self, const evb_request *request, evb_error *err);
+int evb_hub_serve(evb_hub *self, const evb_request *request, evb_error *err);
+int evb_hub_serve_take(evb_hub *self, const evb_request *request, evb_error *err);
+int evb_hub_serve_stop(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_dead_drop(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_schedule(evb_hub *self, const evb_request *request, evb_error *err);
 int evb_hub_scheduled(evb_hub *self, const evb_request *request, evb_error *err);

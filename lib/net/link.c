@@ -47,6 +47,7 @@ struct evb_channel {
     void *socket, *monitor;
     bool listening;
     bool reached; /* the kernel has connected us */
+    bool was_up;  /* since it was opened */
 };
 
 evb_link *evb_link_new(const char *url, evb_error *err) {
@@ -119,7 +120,7 @@ void evb_channel_close(evb_channel *self) {
     if (self->monitor)
         zmq_close(self->monitor);
     self->socket = self->monitor = NULL;
-    self->reached = false;
+    self->reached = self->was_up = false;
     self->state = EVB_CHANNEL_CLOSED;
 }
 
@@ -190,6 +191,7 @@ evb_channel_state evb_channel_look(evb_channel *self) {
         uint16_t kind;
         memcpy(&kind, event, sizeof kind);
         zmq_recv(self->monitor, address, sizeof address, ZMQ_DONTWAIT);
+        self->was_up |= kind == ZMQ_EVENT_HANDSHAKE_SUCCEEDED;
         self->reached = kind == ZMQ_EVENT_CONNECTED || kind == ZMQ_EVENT_HANDSHAKE_SUCCEEDED;
         if (self->state != EVB_CHANNEL_DOWN && kind != ZMQ_EVENT_CONNECTED)
             self->state = kind == ZMQ_EVENT_HANDSHAKE_SUCCEEDED ? EVB_CHANNEL_UP : EVB_CHANNEL_DOWN;
@@ -200,6 +202,11 @@ evb_channel_state evb_channel_look(evb_channel *self) {
 bool evb_channel_reached(evb_channel *self) {
     evb_channel_look(self);
     return self->reached;
+}
+
+bool evb_channel_was_up(evb_channel *self) {
+    evb_channel_look(self);
+    return self->was_up;
 }
 
 void evb_channel_listen(evb_channel *self, bool on) { self->listening = on; }

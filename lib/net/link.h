@@ -38,6 +38,9 @@ evb_channel_state evb_channel_look(evb_channel *self);
 /* Whether somebody took the connection, even if they have not said a word: a hub that is stopped. */
 bool evb_channel_reached(evb_channel *self);
 
+/* Whether there was a hub on it since it was opened. */
+bool evb_channel_was_up(evb_channel *self);
+
 /* Whether evb_link_wait wakes up for what arrives; at first it does. */
 void evb_channel_listen(evb_channel *self, bool on);
 

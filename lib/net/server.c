@@ -195,6 +195,12 @@ static void read_subscriptions(evb_server *self) {
 
 /* ---- replies ---- */
 
+static void drop_peer(void *data) {
+    peer *from = data;
+    zmq_msg_close(&from->id);
+    free(from);
+}
+
 static void free_buf(void *data, void *hint) {
     (void)hint;
     free(data);
@@ -223,8 +229,7 @@ static void reply(evb_server *self, evb_action *action) {
         if (action->has_body)
             send_buf(self->requests, &action->body, 0);
     }
-    zmq_msg_close(&to->id);
-    free(to);
+    drop_peer(to);
     evb_buf_free(&action->head);
     evb_buf_free(&action->body);
 }
@@ -454,6 +459,7 @@ evb_server *evb_server_new(const evb_server_options *options, evb_hub *hub, evb_
     self->journal = journal;
     self->log = log;
     self->memory_bound = MEMORY_BOUND;
+    evb_hub_on_drop(hub, drop_peer);
     evb_accept_guard_arm();
     if (take_urls(self, err) || open_sockets(self, err))
         evb_server_destroy(&self);

@@ -180,7 +180,15 @@ static item *copy_event(const evb_event *event, uint64_t tag) {
     return it;
 }
 
-static lane *lane_of(evb_pool *self, const char *topic, size_t size) {
+/* The lane of the event's topic, or of its own where there is no order to keep. */
+static lane *lane_of(evb_pool *self, const evb_event *event, uint64_t tag) {
+    char topic[EVB_TOPIC_MAX + sizeof tag];
+    size_t size = event->topic_size < EVB_TOPIC_MAX ? event->topic_size : EVB_TOPIC_MAX;
+    memcpy(topic, event->topic, size);
+    if (self->how.unordered) {
+        memcpy(topic + size, &tag, sizeof tag);
+        size += sizeof tag;
+    }
     lane *l = evb_table_get(self->lanes, topic, size);
     if (l)
         return l;
@@ -203,7 +211,7 @@ static void make_ready(evb_pool *self, lane *l) {
 
 bool evb_pool_add(evb_pool *self, const evb_event *event, uint64_t tag) {
     item *it = copy_event(event, tag);
-    lane *l = it ? lane_of(self, event->topic, event->topic_size) : NULL;
+    lane *l = it ? lane_of(self, event, tag) : NULL;
     if (!l) {
         free(it);
         return false;

@@ -24,6 +24,7 @@ typedef struct {
     evb_pool_shape_fn *shape;       /* or NULL: what stdin has, for one event */
     void *shape_context;
     int64_t timeout_ns; /* of a run; with keep of one event; 0: none */
+    bool unordered;     /* also events of one topic may be run at once */
     bool take_out;      /* stdout is for the outcome; else it is ours */
     size_t out_most;    /* more than so many bytes of it are a failure; 0: 1 MiB */
     bool take_err; /* stderr's last EVB_ERRORS_MAX bytes are for the outcome; it is passed on to ours also then */
