@@ -41,7 +41,7 @@ API_C := $(wildcard lib/base/*.c) $(wildcard lib/event/*.c) $(LINK_C) $(wildcard
 HUB_C := $(wildcard lib/journal/*.c) $(wildcard lib/hub/*.c) $(filter-out $(LINK_C),$(wildcard lib/net/*.c))
 # JSON (jansson), output formats and expressions (libjq) are for the programs: the public API has none of them, and
 # libevbus.so goes without, and without what only evctl looks at.
-SO_C := $(filter-out $(patsubst %,lib/event/%.c,json format expr jv_event) lib/client/watch.c lib/run/%,$(API_C))
+SO_C := $(filter-out $(patsubst %,lib/event/%.c,json format expr jv_event where) lib/client/watch.c lib/run/%,$(API_C))
 # A program is cmd/NAME.c; what else lies in cmd/ is theirs together.
 PROGRAMS := $(filter evbusd evpub evsub evctl evfold evcmd evlisten evrun,$(patsubst cmd/%.c,%,$(wildcard cmd/*.c)))
 SHARED_C := $(filter-out $(PROGRAMS:%=cmd/%.c),$(wildcard cmd/*.c))
@@ -177,7 +177,7 @@ $(B)/zmq.link: Makefile
 	fi
 
 # What evaluates expressions loads libjq; no other program does.
-JQ_BINS := $(filter %/evfold,$(BINS))
+JQ_BINS := $(filter %/evfold %/evsub %/evlisten,$(BINS))
 # What draws screens.
 TOP_BINS := $(filter %/evctl,$(BINS))
 HUB_BINS := $(filter %/evbusd %/evctl,$(BINS))

@@ -153,6 +153,10 @@ static sub_outcome keep_pace(sub_session *s, const evb_event *event) {
 }
 
 static sub_outcome take_event(sub_session *s, const evb_event *event) {
+    if (!sub_wants(s, event)) {
+        s->unprinted = false;
+        return GO_ON;
+    }
     sub_outcome paced = s->speed > 0 ? keep_pace(s, event) : GO_ON;
     if (paced != GO_ON) {
         s->ready = false; /* so that the cursor stays before it */

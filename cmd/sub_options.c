@@ -25,6 +25,8 @@ static const evb_opt ROWS[] = {
     {0, "to", EVB_OPT_STRING, offsetof(sub_options, to), NULL, "POSITION",
      "end behind a SEQ, or the last event of a TIME; wait for it if it is to come", "now today yesterday 10m 1h 1d"},
     {'x', "exclude", EVB_OPT_LIST, offsetof(sub_options, excludes), NULL, "PATTERN", "leave out these topics", NULL},
+    {0, "where", EVB_OPT_STRING, offsetof(sub_options, where), NULL, "EXPR",
+     "only events for which this expression of jq(1) holds, as .data.total > 10", NULL},
     {0, "speed", EVB_OPT_STRING, offsetof(sub_options, speed), NULL, "FACTOR",
      "replay at the pace at which it happened (1), faster (10), slower (0.5), or at once (max)", "1 10 max"},
     {0, "last-per-topic", EVB_OPT_FLAG, offsetof(sub_options, last_per_topic), NULL, NULL,
@@ -138,6 +140,9 @@ static const char *conflict(const sub_options *o) {
 
 static int set_form(sub_session *s) {
     const sub_options *o = &s->opt;
+    evb_error why;
+    if (o->where && !(s->where = evb_where_new(o->where, &why)))
+        return evb_fail(&s->err, why.code, "--where: %.400s", why.text);
     s->ends = !o->raw && (!o->format || o->nul);
     s->after = o->nul ? '\0' : '\n';
     if (!o->format)

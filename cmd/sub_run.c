@@ -124,8 +124,20 @@ static void fail(runner *r) {
     r->why = END_FAULT;
 }
 
+/* One that is not wanted is done. */
+static bool pass_over(runner *r, const evb_event *event) {
+    if (r->s->opt.group)
+        return evb_sub_ack(r->s->sub, event) == 0;
+    if (!note_open(r, event->seq))
+        return false;
+    note_done(r, r->added++);
+    return true;
+}
+
 static bool take_one(runner *r, const evb_event *event) {
     sub_session *s = r->s;
+    if (!sub_wants(s, event) && pass_over(r, event))
+        return true;
     s->new_event = true;
     if (!evb_pool_add(r->pool, event, r->added) || (!s->opt.group && !note_open(r, event->seq))) {
         evb_fail(&s->err, EVB_ENOMEM, "out of memory");

@@ -91,6 +91,17 @@ static int check_cursor(sub_session *s) {
                     s->cursor_path, s->kept, hub.head);
 }
 
+bool sub_wants(sub_session *s, const evb_event *event) {
+    bool holds = true;
+    evb_error why;
+    if (!s->where || evb_where_test(s->where, event, &holds, &why) == 0)
+        return holds;
+    if (!s->where_failed)
+        fprintf(stderr, "evsub: --where: seq %" PRIu64 ": %s: such events are left out\n", event->seq, why.text);
+    s->where_failed = true;
+    return false;
+}
+
 int sub_open(sub_session *s) {
     s->bus = program_bus(s->opt.url, s->opt.timeout_ns, &s->err);
     if (s->bus && check_cursor(s) == 0)

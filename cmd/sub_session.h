@@ -8,6 +8,7 @@
 #include "evbus.h"
 #include "event/format.h"
 #include "event/limits.h"
+#include "event/where.h"
 
 #define SUB_NONE UINT64_MAX /* a number that was not given */
 
@@ -18,6 +19,7 @@ typedef struct sub_options {
     int64_t timeout_ns, idle_ns;
     const char *to, *speed;
     evb_opt_list excludes;
+    const char *where;
     const char *group, *backoff;
     int64_t ack_wait_ns;
     uint64_t max_deliver, max_pending;
@@ -37,6 +39,8 @@ struct sub_session {
     sub_options opt;
     char *cursor_path; /* NULL: no cursor */
     evb_format *format;
+    evb_where *where;  /* or NULL */
+    bool where_failed; /* and that was said */
     bool (*print)(const sub_session *, evb_buf *, const evb_event *);
     char after; /* what follows each event, if `ends` */
     bool ends;
@@ -77,6 +81,9 @@ int sub_become_ready(sub_session *s, const evb_event *event);
 /* Moves the cursor file to s->handed. sub_cursor_due: ns until that may be done again; negative: no need. */
 int sub_keep_cursor(sub_session *s);
 int64_t sub_cursor_due(const sub_session *s, int64_t now_ns);
+
+/* Whether the event is wanted, as --where says; one for which that fails is not, and the first such is said. */
+bool sub_wants(sub_session *s, const evb_event *event);
 
 /* sub_run.c: runs the command for the events, to the end. */
 sub_outcome sub_run(sub_session *s);

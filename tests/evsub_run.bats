@@ -41,7 +41,7 @@ publish() { printf '%s\n' "${@:2}" | evpub "$1"; }
     refute_output --partial socket:
     refute_output --partial eventfd
     assert_line --regexp '^SigBlk:[[:space:]]*0+$'
-    assert_line --regexp '^SigIgn:[[:space:]]*0{7}[018]0{8}$' # 32 and 33 are the C library's own
+    assert_line --regexp '^SigIgn:[[:space:]]*0000000[01][08]0000000$|^SigIgn:[[:space:]]*0+$' # 32 and 33 are the C library's own
 }
 
 @test "-j runs several at once, one topic's events in order" {
