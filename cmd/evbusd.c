@@ -26,6 +26,7 @@
 #include "base/units.h"
 #include "event/limits.h"
 #include "net/server.h"
+#include "program.h"
 
 static const uint64_t NO_FD = UINT64_MAX;
 
@@ -406,24 +407,6 @@ static int catch_signals(daemon_state *d, evb_error *err) {
     return d->signals < 0 ? evb_fail_errno(err, EVB_EIO, errno, "signalfd") : 0;
 }
 
-/* Tells systemd, where it runs us: sd_notify(3) without its library. */
-static void notify(const char *state) {
-    const char *path = getenv("NOTIFY_SOCKET");
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    if (!path || (*path != '/' && *path != '@') || strlen(path) >= sizeof address.sun_path)
-        return;
-    memcpy(address.sun_path, path, strlen(path));
-    if (*path == '@')
-        address.sun_path[0] = 0;
-    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return;
-    socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
-    if (sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&address, size) < 0)
-        fprintf(stderr, "evbusd: systemd: %s\n", strerror(errno));
-    close(fd);
-}
-
 static void say_ready(const daemon_state *d) {
     const settings *s = d->settings;
     fprintf(stderr, "evbusd: ready on");
@@ -438,7 +421,7 @@ static void say_ready(const daemon_state *d) {
             fprintf(stderr, "evbusd: --ready-fd: %s\n", strerror(errno));
         close((int)s->o.ready_fd);
     }
-    notify("READY=1");
+    program_notify("READY=1");
 }
 
 static int open_all(daemon_state *d, evb_error *err) {
@@ -499,7 +482,7 @@ static int run(daemon_state *d, evb_error *err) {
         if (rc)
             return rc;
         if (ended_by_signal(d)) {
-            notify("STOPPING=1");
+            program_notify("STOPPING=1");
             return evb_server_finish(d->server, err);
         }
     }

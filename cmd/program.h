@@ -25,4 +25,7 @@ int program_find(const char *command, evb_error *err);
  * caller's to free, once; what it points at lives as long as the process. NULL: out of memory. */
 const char **program_environ(const char *url);
 
+/* Tells systemd, where it runs us and waits for it: "READY=1" (sd_notify(3), without its library). */
+void program_notify(const char *state);
+
 #endif

@@ -37,7 +37,7 @@ publish() { printf '%s\n' "${@:2}" | evpub "$1"; }
 @test "a command has no descriptor of ours but 0, 1 and 2, and no signal ignored or blocked" {
     start_hub
     publish t 1
-    run -0 evsub -u "$EVBUS_URL" -g g --from first -e '#' -- sh -c 'ls -l /proc/$$/fd; grep -E "^Sig(Blk|Ign)" /proc/$$/status' 3>&- 4>&-
+    run -0 evsub -u "$EVBUS_URL" -g g --from first -e '#' -- sh -c 'ls -l /proc/$$/fd; exec grep -E "^Sig(Blk|Ign)" /proc/self/status' 3>&- 4>&-
     refute_output --partial socket:
     refute_output --partial eventfd
     assert_line --regexp '^SigBlk:[[:space:]]*0+$'
