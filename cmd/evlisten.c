@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "listen_file.h"
 #include "listen_run.h"
+#include "listen_test.h"
 #include "program.h"
 #include "signals.h"
 
@@ -17,6 +18,7 @@ typedef struct {
     evb_opts_standard standard;
     const char *url;
     uint64_t ready_fd;
+    const char *test;
     bool check, verbose;
 } options;
 
@@ -24,6 +26,9 @@ static const evb_opt ROWS[] = {
     {'u', "url", EVB_OPT_STRING, offsetof(options, url), NULL, "URL", "the hub's address (also EVBUS_URL)", NULL},
     {'c', "check", EVB_OPT_FLAG, offsetof(options, check), NULL, NULL,
      "check the files, print what would run, and end", NULL},
+    {0, "test", EVB_OPT_STRING, offsetof(options, test), NULL, "EVENT",
+     "say which listeners would run for the events in this file (-: stdin), as JSON of evsub -J, and why not",
+     "@file"},
     {0, "ready-fd", EVB_OPT_NUMBER, offsetof(options, ready_fd), NULL, "FD",
      "write a newline to FD and close it when all listeners are there", NULL},
     {'v', "verbose", EVB_OPT_FLAG, offsetof(options, verbose), NULL, NULL,
@@ -53,12 +58,25 @@ static int parse(options *o, int argc, char **argv, int *first, bool *asked, evb
     return 0;
 }
 
-/* Checks or runs; the exit code. */
+/* 0: a listener would run; 1: none. */
+static int test(const listen_set *set, const char *path) {
+    evb_error err;
+    int rc = listen_test(set, path, &err);
+    if (rc < 0)
+        fprintf(stderr, "evlisten: %s\n", err.text);
+    if (fflush(stdout) && rc >= 0)
+        rc = EVB_EIO;
+    return rc < 0 ? evb_err_exit(rc) : rc;
+}
+
+/* Checks, tests or runs; the exit code. */
 static int go(const options *o, const char *const *paths, size_t count, int *sig) {
     listen_set *set = listen_set_read(paths, count, o->check);
     const listen_options how = {o->url, paths, count, o->ready_fd == LISTEN_NONE ? -1 : (int)o->ready_fd, o->verbose};
     if (!set)
         return evb_err_exit(EVB_ECONFIG);
+    if (o->test)
+        return test(set, o->test);
     if (!o->check)
         return listen_run(&set, &how, sig);
     listen_set_print(set);

@@ -21,6 +21,7 @@
 #include "base/opts.h"
 #include "base/units.h"
 #include "evbus.h"
+#include "event/cause.h"
 #include "event/json.h"
 #include "event/limits.h"
 #include "event/position.h"
@@ -93,7 +94,8 @@ typedef struct {
     options opt;
     const char *topic; /* NULL with -T and -J */
     const char *payload;
-    evb_header headers[EVB_HEADER_COUNT_MAX];
+    evb_header headers[EVB_HEADER_COUNT_MAX + EVB_CAUSE_HEADERS];
+    evb_cause cause; /* of the environment */
     evb_bus *bus;
     evb_pub *pub;
     int64_t due_ns; /* --in, --at; 0: at once */
@@ -171,7 +173,15 @@ static int add_topic_line(session *s, const char *text, size_t size) {
 
 static int add_json_line(session *s, const char *text, size_t size) {
     int rc = evb_json_read(s->json, text, size, &s->event, &s->err);
-    return rc ? rc : evb_pub_add(s->pub, &s->event, &s->err);
+    size_t count = s->event.header_count;
+    if (rc)
+        return rc;
+    if (*s->cause.cause && count <= EVB_HEADER_COUNT_MAX) {
+        memcpy(s->headers, s->event.headers, count * sizeof *s->headers);
+        s->event.headers = s->headers;
+        s->event.header_count = evb_cause_add(&s->cause, s->headers, count);
+    }
+    return evb_pub_add(s->pub, &s->event, &s->err);
 }
 
 static int add_line(session *s, const char *text, size_t size) {
@@ -377,6 +387,16 @@ static int run_one(session *s) {
 
 /* ---- parse, open, close ---- */
 
+/* What is published while an event is handled says so: a command that is run for one has it in its environment. */
+static int set_cause(session *s) {
+    int rc =
+        evb_cause_read(getenv("EVBUS_CAUSE"), getenv("EVBUS_CORRELATION"), getenv("EVBUS_DEPTH"), &s->cause, &s->err);
+    if (rc || !evb_cause_too_deep(&s->cause))
+        return rc;
+    return evb_fail(&s->err, EVB_EDATA, "EVBUS_DEPTH=%s: more than %d causes led to this event: it looks like a loop",
+                    s->cause.depth, EVB_DEPTH_MAX);
+}
+
 static int set_headers(session *s) {
     const evb_opt_list *list = &s->opt.headers;
     if (list->count > EVB_HEADER_COUNT_MAX)
@@ -392,7 +412,7 @@ static int set_headers(session *s) {
         s->headers[i] = (evb_header){text, n, equals + 1, strlen(equals + 1)};
     }
     s->event.headers = s->headers;
-    s->event.header_count = list->count;
+    s->event.header_count = evb_cause_add(&s->cause, s->headers, list->count);
     return 0;
 }
 
@@ -490,6 +510,7 @@ static int parse(session *s, int argc, char **argv, bool *asked) {
         return rc;
     rc = set_operands(s, argc - first, argv + first);
     rc = rc ? rc : set_due(s);
+    rc = rc ? rc : set_cause(s);
     return rc ? rc : set_headers(s);
 }
 

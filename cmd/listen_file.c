@@ -7,6 +7,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <pwd.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -350,18 +351,32 @@ const listener *listen_set_find(const listen_set *self, const char *name) {
     return l;
 }
 
+/* The command as it would be written in a file. */
+static void print_command(const listener *l) {
+    evb_buf text = {0};
+    for (size_t i = 0; l->argv[i]; i++) {
+        listen_words_quote(&text, l->argv[i]);
+        evb_buf_add(&text, " ", 1);
+    }
+    printf("  run = %.*s\n", (int)(text.size ? text.size - 1 : 0), (const char *)text.data);
+    evb_buf_free(&text);
+}
+
+static void print_key(const char *key, const char *value) {
+    if (value)
+        printf("  %s = %s\n", key, value);
+}
+
 void listen_set_print(const listen_set *self) {
     for (const listener *l = self->first; l; l = l->next) {
-        printf("%s (%s:%d)\n  on", l->name, l->file, l->line);
+        printf("%s (%s:%d)\n  on =", l->name, l->file, l->line);
         for (size_t i = 0; i < l->pattern_count; i++)
-            printf(" %s", l->patterns[i]);
-        if (l->when)
-            printf("\n  when %s", l->when);
-        printf("\n  run");
-        for (size_t i = 0; l->argv[i]; i++)
-            printf(" %s", l->argv[i]);
-        if (l->publish)
-            printf("\n  publish %s", l->publish);
+            printf("%s %s", i ? "," : "", l->patterns[i]);
         printf("\n");
+        print_key("when", l->when);
+        print_command(l);
+        print_key("input", l->input);
+        print_key("publish", l->publish);
+        printf("  jobs = %" PRIu64 "\n", l->jobs);
     }
 }
