@@ -11,7 +11,7 @@
 #include "event/json.h"
 #include "event/limits.h"
 
-static const char DEAD[] = "$dead.";
+#define DEAD "$dead."
 enum { DEAD_SIZE = sizeof DEAD - 1 };
 
 /* ---- text ---- */

@@ -53,12 +53,26 @@ static const evb_opt ROWS[] = {
 };
 static const evb_opts KEYS = {"evlisten", "", "", ROWS, sizeof ROWS / sizeof *ROWS, NULL};
 
+static const evb_opt EXPECT_ROWS[] = {
+    ROW("topic", EVB_OPT_STRING, on),
+    ROW("every", EVB_OPT_DURATION, every_ns),
+    ROW("run", EVB_OPT_STRING, run),
+    ROW("shell", EVB_OPT_STRING, shell),
+    ROW("timeout", EVB_OPT_DURATION, timeout_ns),
+    ROW("env", EVB_OPT_LIST, env),
+    ROW("user", EVB_OPT_STRING, user),
+    ROW("cwd", EVB_OPT_STRING, cwd),
+};
+static const evb_opts EXPECT_KEYS = {"evlisten", "", "", EXPECT_ROWS, sizeof EXPECT_ROWS / sizeof *EXPECT_ROWS, NULL};
+
 typedef struct {
     listen_set *set;
     listener **last;
     const char *file;
     listener *now; /* the section that is read; NULL: none, or a bad one */
-    evb_buf text;  /* of it */
+    const evb_opts *keys;
+    bool in_section;
+    evb_buf text; /* of it */
     size_t faults;
     bool check;
 } reading;
@@ -78,7 +92,7 @@ __attribute__((format(printf, 3, 4))) static void fault(reading *r, int line, co
 
 /* A fault of the section that is read. */
 static void fault_of(reading *r, const char *key, const char *reason) {
-    fault(r, r->now->line, "[listener %s] %s: %s", r->now->name, key, reason);
+    fault(r, r->now->line, "[%s] %s: %s", r->now->name, key, reason);
 }
 
 static char *keep_text(reading *r, const char *text, size_t size) {
@@ -190,7 +204,7 @@ static void check_values(reading *r) {
     const listener *l = r->now;
     evb_error why;
     if (!l->run == !l->shell)
-        fault_of(r, "run", "a listener has run = COMMAND or shell = LINE");
+        fault_of(r, "run", "there is to be run = COMMAND or shell = LINE");
     if (!l->jobs || l->jobs > JOBS_MAX)
         fault_of(r, "jobs", "from 1 to 1024");
     if (!l->batch || l->batch > BATCH_MAX)
@@ -215,9 +229,11 @@ static void end_section(reading *r) {
     l->text = keep_text(r, r->text.size ? (const char *)r->text.data : "", r->text.size);
     r->text.size = 0;
     if (!l->on)
-        fault_of(r, "on", "it is missing: on = PATTERN, ...");
+        fault_of(r, r->keys == &KEYS ? "on" : "topic", "it is missing: PATTERN, ...");
     else
         understand_on(r);
+    if (r->keys == &EXPECT_KEYS && l->every_ns <= 0)
+        fault_of(r, "every", "it is missing: a time, as 25h");
     check_values(r);
     if (l->run || l->shell)
         understand_run(r);
@@ -234,16 +250,19 @@ static void end_section(reading *r) {
 static void take_section(void *context, int line, const char *name) {
     reading *r = context;
     end_section(r);
-    if (!name || strncmp(name, "listener", 8) != 0 || (name[8] != ' ' && name[8] != '\t')) {
-        fault(r, line, "not a section: [listener NAME]");
+    size_t kind = name ? strcspn(name, " \t") : 0;
+    r->in_section = true;
+    r->keys = kind == 6 && strncmp(name, "expect", 6) == 0 ? &EXPECT_KEYS : &KEYS;
+    if (!name || (r->keys == &KEYS && (kind != 8 || strncmp(name, "listener", 8) != 0))) {
+        fault(r, line, "not a section: [listener NAME] or [expect NAME]");
         return;
     }
-    name += 8 + strspn(name + 8, " \t");
+    name += kind + strspn(name + kind, " \t");
     const listener *same = listen_set_find(r->set, name);
     if (!*name || strlen(name) > EVB_GROUP_NAME_MAX || evb_topic_check(name, strlen(name), NULL))
-        fault(r, line, "[listener %s]: a name is like a topic, of at most 128 bytes", name);
+        fault(r, line, "[%s]: a name is like a topic, of at most 128 bytes", name);
     else if (same)
-        fault(r, line, "[listener %s]: it is there already, in %s:%d", name, same->file, same->line);
+        fault(r, line, "[%s]: it is there already, in %s:%d", name, same->file, same->line);
     else if ((r->now = arena_take(&r->set->memory, sizeof *r->now))) {
         *r->now = (listener){.file = r->file, .line = line, .jobs = 1, .batch = 1, .retry = LISTEN_NONE};
         r->now->name = keep_text(r, name, strlen(name));
@@ -257,15 +276,15 @@ static void take_setting(void *context, int line, const char *key, const char *v
     reading *r = context;
     evb_error why;
     if (!r->now) {
-        if (!r->set->first)
+        if (!r->in_section)
             fault(r, line, "%s: it stands in no section: begin with [listener NAME]", key);
         return;
     }
     const char *copy = keep_text(r, value, strlen(value));
     if (!copy || !evb_buf_printf(&r->text, "%s=%s\n", key, value))
         return;
-    if (evb_opts_set(&KEYS, r->now, key, copy, &why))
-        fault(r, line, "[listener %s] %s", r->now->name, why.text);
+    if (evb_opts_set(r->keys, r->now, key, copy, &why))
+        fault(r, line, "[%s] %s", r->now->name, why.text);
 }
 
 static void take_fault(void *context, int line, const char *reason) { fault(context, line, "%s", reason); }
@@ -286,6 +305,7 @@ static void read_one(reading *r, const char *path) {
         char *text = malloc((size_t)FILE_MAX);
         size_t size = text ? fread(text, 1, FILE_MAX, file) : 0;
         const listen_lines_to to = {r, take_section, take_setting, take_fault};
+        r->in_section = false;
         if (!text || ferror(file) || !listen_lines_read(text, size, &to))
             fault(r, 0, "%s", text && ferror(file) ? strerror(errno) : "out of memory");
         end_section(r);
@@ -374,6 +394,8 @@ void listen_set_print(const listen_set *self) {
             printf("%s %s", i ? "," : "", l->patterns[i]);
         printf("\n");
         print_key("when", l->when);
+        if (l->every_ns)
+            printf("  every = %.6gs\n", (double)l->every_ns / 1e9);
         print_command(l);
         print_key("input", l->input);
         print_key("publish", l->publish);

@@ -5,6 +5,11 @@
  *   when = .data.total > 0
  *   run = /usr/local/bin/send-receipt
  *
+ *   [expect backup]
+ *   topic = job.backup.succeeded
+ *   every = 25h
+ *   run = /usr/local/bin/alert
+ *
  * What each key means stands in evlisten(1). */
 #ifndef EVB_LISTEN_FILE_H
 #define EVB_LISTEN_FILE_H
@@ -24,6 +29,7 @@ typedef struct listener {
     evb_opt_list env;
     uint64_t jobs, batch, retry;
     int64_t timeout_ns, ack_wait_ns;
+    int64_t every_ns; /* an expectation: to be run when nothing came for so long; 0: a listener */
     bool keep, ordered;
     /* as understood */
     const char **patterns, **argv; /* ended by NULL */

@@ -48,6 +48,8 @@ typedef struct unit {
     bool leaving, stuck, when_failed;
     bool joined;
     int64_t again_ns; /* when to try again */
+    int64_t heard_ns; /* expect: when the last event came, since the epoch */
+    bool missed;      /* and that it is too long ago was acted on */
     uint64_t runs, failures;
     char last_error[256];
     int64_t last_error_ns;
@@ -109,6 +111,12 @@ static bool publish(unit *u, const evb_event *event, const evb_outcome *outcome,
 
 /* ---- what became of an event ---- */
 
+static void expectation_ended(unit *u, const evb_outcome *outcome) {
+    u->runs++;
+    if (outcome->result != EVB_RUN_DONE && outcome->reason)
+        say(u, "%s", outcome->reason);
+}
+
 static void note_failure(unit *u, const evb_event *event, const char *reason) {
     u->failures++;
     snprintf(u->last_error, sizeof u->last_error, "seq %" PRIu64 ": %.200s", event->seq, reason);
@@ -122,6 +130,10 @@ static void ended(void *context, const evb_event *event, uint64_t tag, const evb
     char reason[EVB_REASON_MAX];
     bool done = outcome->result == EVB_RUN_DONE;
     (void)tag;
+    if (u->l->every_ns) {
+        expectation_ended(u, outcome);
+        return;
+    }
     if (!done && !outcome->reason)
         return; /* not begun: the hub gets it back when we leave */
     u->runs++;
@@ -228,6 +240,20 @@ static void on_note(void *context, evb_note note, uint64_t value) {
         say(u, "the hub is gone: waiting for it");
 }
 
+/* Reads the last event that is expected, and those to come. */
+static void watch(unit *u) {
+    evb_error err;
+    const evb_sub_options how = {.patterns = u->l->patterns,
+                                 .pattern_count = u->l->pattern_count,
+                                 .from = EVB_FROM_LAST,
+                                 .allow_gap = true,
+                                 .kind = "evlisten"};
+    u->heard_ns = evb_clock_wall_ns();
+    u->sub = evb_sub_new(u->all->bus, &how, on_note, u, &err);
+    if (!u->sub)
+        say(u, "%s", err.text);
+}
+
 /* Joins the group. */
 static void join(unit *u) {
     const listener *l = u->l;
@@ -322,6 +348,37 @@ static void take_events(unit *u) {
     }
 }
 
+/* Runs the command of an expectation that was missed, once for each silence. */
+static void act_on_silence(unit *u) {
+    char payload[400];
+    const evb_event event = {.topic = u->l->patterns[0],
+                             .topic_size = strlen(u->l->patterns[0]),
+                             .payload = payload,
+                             .size = (size_t)snprintf(payload, sizeof payload, "%.128s: no %.200s for %.6g s\n",
+                                                      u->l->name, u->l->patterns[0], (double)u->l->every_ns / 1e9),
+                             .time_ns = evb_clock_wall_ns()};
+    u->missed = true;
+    say(u, "no %s for %.6g s", u->l->patterns[0], (double)u->l->every_ns / 1e9);
+    if (!evb_pool_add(u->pool, &event, 0))
+        say(u, "out of memory");
+}
+
+/* Hears what was expected, or acts. */
+static void expect(unit *u) {
+    evb_event event;
+    evb_error err;
+    int rc = EVB_NOTHING;
+    while (!u->leaving && u->sub && (rc = evb_sub_next(u->sub, &event, &err)) == EVB_EVENT) {
+        u->heard_ns = event.time_ns;
+        u->missed = false;
+        u->stuck = false;
+    }
+    if (rc < 0)
+        lose(u, &err);
+    else if (u->sub && u->joined && !u->missed && !u->leaving && evb_clock_wall_ns() >= u->heard_ns + u->l->every_ns)
+        act_on_silence(u);
+}
+
 static void start_leaving(unit *u) {
     if (!u->leaving && u->pool)
         evb_pool_drain(u->pool);
@@ -330,12 +387,17 @@ static void start_leaving(unit *u) {
 
 static void step(unit *u) {
     if (!u->sub && !u->leaving && evb_clock_monotonic_ns() >= u->again_ns) {
-        if (make_pool(u))
-            join(u);
-        else
+        if (!make_pool(u))
             say(u, "out of memory");
+        else if (u->l->every_ns)
+            watch(u);
+        else
+            join(u);
     }
-    take_events(u);
+    if (u->l->every_ns)
+        expect(u);
+    else
+        take_events(u);
     if (u->pool)
         evb_pool_step(u->pool);
     if (u->sub)
@@ -349,7 +411,7 @@ static bool is_gone(unit *u) {
         return false;
     if (u->sub) {
         evb_sub_hold(u->sub, false);
-        if (u->joined && evb_sub_leave(u->sub, &err) && u->all->how->verbose)
+        if (u->joined && !u->l->every_ns && evb_sub_leave(u->sub, &err) && u->all->how->verbose)
             say(u, "%s", err.text);
     }
     return true;
@@ -408,6 +470,10 @@ static int64_t next_due(const supervisor *all) {
     for (const unit *u = all->units; u; u = u->next) {
         int64_t due = u->pool && u->sub ? evb_pool_deadline(u->pool) : u->again_ns;
         at = due < at ? due : at;
+        if (u->l->every_ns && u->sub && !u->missed && !u->leaving) {
+            due = evb_clock_monotonic_ns() + u->heard_ns + u->l->every_ns - evb_clock_wall_ns();
+            at = due < at ? due : at;
+        }
     }
     return at;
 }

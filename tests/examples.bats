@@ -42,6 +42,10 @@ install_here() {
     run_page man/evsub.1
 }
 
+@test "evlisten(1)" {
+    run_page man/evlisten.1
+}
+
 @test "evcmd(1)" {
     run_page man/evcmd.1
 }
