@@ -45,7 +45,8 @@ typedef struct unit {
     evb_expr *input;
     evb_jv_events *events;
     const char **environment;
-    bool leaving, stuck, when_failed;
+    bool leaving, when_failed;
+    bool stuck, waits; /* the hub has refused it; it is not there */
     bool joined;
     int64_t again_ns; /* when to try again */
     int64_t heard_ns; /* expect: when the last event came, since the epoch */
@@ -282,9 +283,11 @@ static void join(unit *u) {
 
 /* The subscription has failed: another begins in a while. What is in hand goes on; the hub gives it out again. */
 static void lose(unit *u, const evb_error *why) {
-    if (!u->stuck)
-        say(u, "%s", why->text);
-    u->stuck = true;
+    bool refused = why->code != EVB_ENOHUB;
+    if (!u->stuck && (refused || !u->waits))
+        say(u, "%s%s", why->text, refused ? "" : ": waiting for it");
+    u->stuck = refused;
+    u->waits = !refused;
     evb_pool_destroy(&u->pool);
     evb_sub_destroy(&u->sub);
     free(u->environment);
@@ -292,7 +295,7 @@ static void lose(unit *u, const evb_error *why) {
     evb_where_destroy(&u->when);
     evb_expr_destroy(&u->input);
     evb_jv_events_destroy(&u->events);
-    u->again_ns = evb_clock_monotonic_ns() + AGAIN_NS;
+    u->again_ns = evb_clock_monotonic_ns() + (refused ? AGAIN_NS : AGAIN_NS / 20);
 }
 
 static void add_unit(supervisor *all, const listener *l) {

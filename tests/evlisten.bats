@@ -179,6 +179,7 @@ C
 
 @test "killed -9 and started again: what was in hand is done" {
     start_hub
+    touch begun
     mkfifo gate
     printf '%s\n' '[listener l]' 'on = t' 'shell = echo $EVBUS_SEQ >>begun; read -r _ <gate; cat' 'publish = done' >l.conf
     start_listen l.conf
@@ -208,7 +209,7 @@ C
 
 @test "it waits for a hub that is not there yet" {
     printf '%s\n' '[listener l]' 'on = t' 'run = cat' 'publish = done' >l.conf
-    start evlisten l.conf 2>listen.err
+    start evlisten l.conf 2>listen.err # no hub is there
     start_hub
     wait_for_text listen.err ready
     evpub t x
@@ -217,6 +218,7 @@ C
 
 @test "SIGHUP: new, changed and gone listeners, without dropping work in hand" {
     start_hub
+    touch begun
     mkfifo gate
     printf '%s\n' '[listener old]' 'on = t' 'shell = echo begun >>begun; read -r _ <gate; echo old' 'publish = done' \
         '[listener gone]' 'on = g' 'run = cat' 'publish = done' >l.conf
@@ -258,6 +260,7 @@ C
 
 @test "SIGTERM waits for what runs" {
     start_hub
+    touch begun
     mkfifo gate
     printf '%s\n' '[listener l]' 'on = t' 'shell = echo >>begun; read -r _ <gate; cat' 'publish = done' >l.conf
     start_listen l.conf
@@ -273,6 +276,7 @@ C
 
 @test "expect: a topic that is not heard of in its time, once for each silence" {
     start_hub
+    touch missed
     printf '%s\n' '[expect beat]' 'topic = heart.beat' 'every = 0.3s' 'shell = cat >>missed' >l.conf
     start_listen l.conf
     wait_for_lines missed 1

@@ -185,6 +185,7 @@ H
 
 @test "two members share: what one's command is busy with is not kept from the other" {
     start_hub
+    touch slow
     mkfifo gate
     start_sub slow.out -g g --from now '#' -- sh -c 'echo "$EVBUS_SEQ" >>slow; read -r _ <gate'
     slow=$SUB_PID
@@ -204,6 +205,7 @@ H
 
 @test "SIGTERM: what runs is finished and acknowledged, the rest is not begun" {
     start_hub
+    touch begun
     mkfifo gate
     start_sub out -g g --from now '#' -- sh -c 'echo "$EVBUS_SEQ" >>begun; read -r _ <gate; echo "$EVBUS_SEQ" >>ended'
     seq 3 | evpub t
@@ -260,6 +262,7 @@ H
 
 @test "the hub is restarted while a command runs: it is acknowledged afterwards" {
     start_hub
+    touch begun
     mkfifo gate
     start_sub out -g g --from now -n 2 '#' -- sh -c 'echo "$EVBUS_SEQ" >>begun; read -r _ <gate'
     seq 2 | evpub t
