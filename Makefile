@@ -63,7 +63,7 @@ ZSH_COMPLETIONS := $(PROGRAMS:%=$(B)/share/zsh/site-functions/_%)
 
 # ---- targets ----
 
-.PHONY: all help programs libraries completions units check try asan fuzz bench lint format install uninstall clean
+.PHONY: all help programs libraries completions units check try asan fuzz bench soak lint format install uninstall clean
 .DELETE_ON_ERROR:
 # One line for each thing made; V=1 shows the commands.
 ifneq ($(V),1)
@@ -82,6 +82,7 @@ help:
 	@echo 'make asan       the tests with AddressSanitizer and UndefinedBehaviorSanitizer, in build/asan'
 	@echo 'make fuzz       senseless requests against a hub with sanitizers, some minutes'
 	@echo 'make bench      measures against other systems on this machine'
+	@echo 'make soak       SOAK_SECONDS=7200 of mixed work; whether memory, files and latency stay flat; build/soak/report.md'
 	@echo 'make lint       format, manuals, cppcheck and shellcheck, as far as they are there'
 	@echo 'make format     brings every C file into form (clang-format)'
 	@echo 'make install    DESTDIR= PREFIX=$(PREFIX); make uninstall takes away the same'
@@ -113,6 +114,15 @@ NO_BENCHES = $(foreach n,$(BENCH_NEEDS),$(if $(wildcard /usr/include/$(word 2,$(
 bench: all $(filter-out $(NO_BENCHES),$(BENCHES))
 	@B='$(B)' scripts/bench
 endif
+
+# What scripts/soak sends and checks its lines with.
+$(B)/soak/stream: $(B)/obj/tests/soak/stream.o $(B)/obj/tests/bench/line.o
+	@mkdir -p $(@D)
+	$(call SAY,LINK)
+	$(Q)$(CC) $(EVB_LDFLAGS) -o $@ $^
+
+soak: all $(B)/soak/stream
+	@B='$(B)' scripts/soak
 
 lint:
 	@B='$(B)' scripts/lint
