@@ -25,7 +25,7 @@ class Sizes:
     seconds: float = 1.0  # how long a run takes, about
     lines: int = 1_000_000  # most of a run
     run_bytes: int = 300 * MIB  # most of a run
-    latency_s: float = 4.0
+    latency_s: float = 3.0
     oneshots: int = 40  # a run
     commands: int = 2_000  # a run
     calls: int = 4_000

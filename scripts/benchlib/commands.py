@@ -15,7 +15,7 @@ def run_for_events(bench, *options):
     def run():
         with Evbus(bench) as hub:
             bench.timed(hub.publish(), bench.lines_file(count))
-            argv = hub.program("evsub", "--from", "first", "-e", "-j", 2, *options, "--", "true")
+            argv = hub.program("evsub", "--from", "first", "-e", "-j", 2, *options, TOPIC, "--", "true")
             return Run({"runs": count / bench.timed(argv)[0]})
 
     return run

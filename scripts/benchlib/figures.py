@@ -12,8 +12,17 @@ class Quantity:
     def show(self, value):
         if self.unit == "/s":
             return f"{short(value)}/s"
+        value, unit = self.scale(value)
         digits = 0 if value >= 100 else 1 if value >= 10 else 2
-        return f"{value:,.{digits}f} {self.unit}"
+        return f"{value:,.{digits}f} {unit}"
+
+    def scale(self, value):
+        """Times in what leaves few digits."""
+        unit = self.unit
+        for smaller, larger in (("us", "ms"), ("ms", "s")):
+            if unit == smaller and value >= 1000:
+                value, unit = value / 1000, larger
+        return value, unit
 
 
 QUANTITIES = {
@@ -59,8 +68,7 @@ class Figure:
             return "-"
         text, shown = self.show_median(), QUANTITIES[self.quantity]
         if len(self.values) > 1:
-            low, high = (bare(shown.show(value)) for value in (min(self.values), max(self.values)))
-            text += f" ({low} .. {high})"
+            text += f" ({shown.show(min(self.values))} .. {shown.show(max(self.values))})"
         return " ".join([text, *self.remarks()])
 
     def show_median(self):
@@ -68,10 +76,6 @@ class Figure:
 
     def remarks(self):
         return [f"({remark})" for remark in (self.faults or self.notes)[-1:]]
-
-
-def bare(text):
-    return text.removesuffix("/s") if text.endswith("/s") else text.rpartition(" ")[0]
 
 
 def how_good(ours, theirs):

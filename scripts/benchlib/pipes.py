@@ -51,7 +51,7 @@ def payloads(bench):
     everyone = [Cat, Zmq, Evbus, EvbusLive, Nats, RedisPubSub, Mosquitto, RedisStream, JetStream]
     for case, size in PAYLOADS.items():
         functions = {
-            system.name: piped(bench, system, bench.count_for(system, size, 0.7), size=size)
+            system.name: piped(bench, system, bench.count_for(system, size, 0.5), size=size)
             for system in bench.here(everyone)
         }
         bench.take_turns("payloads", case, functions, runs=few(bench))

@@ -9,6 +9,12 @@ from benchlib.targets import TARGETS
 
 MARKERS = re.compile(r"(<!-- measured:)[^\n]*\n.*?(<!-- end of measured -->)", re.S)
 OURS = "evbus"
+SAME_PROMISE = {
+    "nothing": "evbus --live",
+    "in memory": "evbus --sync 1000",
+    "page cache": "evbus --sync 1000",
+    "synced each second": "evbus --sync 1000",
+}
 SAME = 0.97  # how good counts as even, within what a median is worth
 
 
@@ -35,7 +41,7 @@ def is_limit(system):
 
 
 def ratio_text(ratio):
-    return f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}"
+    return f"{ratio:.2g}" if ratio < 0.1 else f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}"
 
 
 # ---- where evbus loses ----
@@ -53,30 +59,54 @@ def losses(results):
     return sorted(found, key=lambda loss: loss[0])
 
 
-def loss_rows(found):
+def what_is(figure):
+    return f"{EVERYTHING[figure.measurement].title}, {figure.case}: {QUANTITIES[figure.quantity].title}"
+
+
+def alike(results, theirs):
+    """evbus's figure under the same promise, where it was measured: [how it shows]."""
+    ours = results.get(theirs.measurement, theirs.case, theirs.quantity, SAME_PROMISE.get(stored_by(theirs.system)))
+    ratio = how_good(ours, theirs)
+    return "-" if ratio is None else f"{ours.system}: {ours.show_median()} ({ratio_text(ratio)})"
+
+
+def loss_rows(results, found):
     for ratio, ours, theirs in found:
-        title = f"{EVERYTHING[ours.measurement].title}, {ours.case}: {QUANTITIES[ours.quantity].title}"
         even = "; the spreads overlap" if spreads_overlap(ours, theirs) else ""
-        other = " ".join([theirs.show_median(), *theirs.remarks()])
-        yield [title, ours.show_median(), theirs.system, other, stored_by(theirs.system), ratio_text(1 / ratio) + even]
+        row = [what_is(ours), ours.show_median(), theirs.system, " ".join([theirs.show_median(), *theirs.remarks()])]
+        yield [*row, stored_by(theirs.system), ratio_text(1 / ratio) + even, alike(results, theirs)]
+
+
+def kind_of_loss(loss):
+    """0: to a peer that promises as much, 1: to one that promises less, 2: to a limit."""
+    system = loss[2].system
+    return 2 if is_limit(system) else 1 if stored_by(system) not in ("synced", "") else 0
+
+
+KINDS = [
+    "To a peer that promises as much:",
+    "To a peer that promises less; last column: evbus when it promises no more, and how many times as good that is:",
+    "To what the machine and the transport do at best, with nothing stored:",
+]
 
 
 def losing_part(results):
+    """All of it, the heaviest first: to whom that promises as much, to whom that promises less, to the limits."""
     found = losses(results)
-    peers = [loss for loss in found if not is_limit(loss[2].system)]
-    limits = [loss for loss in found if is_limit(loss[2].system)]
-    headings = ["what", "evbus (synced)", "beside it", "", "stored when it says ok", "times better"]
-    lines = ["## Where evbus loses", ""]
-    lines += [f"- evbus failed: {what}, {case}: {why}" for what, case, system, why in results.failures if is_ours(system)]
-    lines += [
-        f"- evbus was wrong: {figure.measurement}, {figure.case}, {figure.system}: {figure.faults[-1]}"
-        for figure in results.figures.values()
-        if is_ours(figure.system) and figure.faults
-    ]
-    lines += table(headings, loss_rows(peers)) if peers else ["To no peer, in anything measured."]
-    if limits:
-        lines += ["", "And to what the machine and the transport do at best:", "", *table(headings, loss_rows(limits))]
-    return [*lines, ""]
+    headings = ["what", "evbus (synced)", "beside it", "", "stored when it says ok", "times better", "evbus alike"]
+    lines = ["## Where evbus loses", "", *wrong_lines(results)]
+    for kind, title in enumerate(KINDS):
+        rows = list(loss_rows(results, [loss for loss in found if kind_of_loss(loss) == kind]))
+        lines += [title, "", *(table(headings, rows) if rows else ["In nothing measured."]), ""]
+    return lines
+
+
+def wrong_lines(results):
+    lines = [f"- evbus failed: {what}, {case}: {why}" for what, case, system, why in results.failures if is_ours(system)]
+    for figure in results.figures.values():
+        if is_ours(figure.system) and figure.faults:
+            lines.append(f"- evbus was wrong: {what_is(figure)}, {figure.system}: {figure.faults[-1]}")
+    return [*lines, ""] if lines else []
 
 
 # ---- every measurement ----
@@ -125,9 +155,8 @@ def target_part(results):
             continue
         ours = results.get(target.measurement, target.case, target.quantity, target.ours)
         theirs = results.get(target.measurement, target.case, target.quantity, target.theirs)
-        what = f"{EVERYTHING[target.measurement].title}, {target.case}: {QUANTITIES[target.quantity].title}"
         other = theirs.show_median() if theirs else "-"
-        rows.append([what, target.ours, ours.show_median(), other, target.text(), "met" if met else "MISSED"])
+        rows.append([what_is(ours), target.ours, ours.show_median(), other, target.text(), "met" if met else "MISSED"])
     return ["## Targets", "", *table(["what", "", "it has", "beside it", "target", ""], rows), ""] if rows else []
 
 

@@ -21,7 +21,7 @@ class Target:
             quantity = QUANTITIES[self.quantity]
             return f"{'at least' if quantity.more_is_better else 'at most'} {quantity.show(self.bound)}"
         if self.times >= 1 or QUANTITIES[self.quantity].more_is_better:
-            return f"at least {self.times:g} times as good as {self.theirs}"
+            return f"at least {self.times:.2g} times as good as {self.theirs}"
         return f"at most {1 / self.times:.3g} times {self.theirs}"
 
     def met(self, results):

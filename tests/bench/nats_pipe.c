@@ -10,8 +10,8 @@
  *                                        was written to stdout; until it is killed
  *
  * SUBJECT - of a publisher: each line is a subject, a TAB and the payload. The stream takes bench.>.
- * Publishing is asynchronous, as libnats does it fastest. `sub`, `jssub` and `jsgroup` say `ready` on stderr once the
- * server has their subscription; sub and jssub flush stdout whenever no message is waiting. The messages come in a
+ * Publishing is asynchronous, as libnats does it fastest. `sub`, `jssub` without COUNT and `jsgroup` say `ready` on
+ * stderr once the server has their subscription; sub and jssub flush stdout whenever no message is waiting. The messages come in a
  * thread of libnats', the one user of stdout; the main thread only waits for `done`. */
 #include <inttypes.h>
 #include <nats/nats.h>
@@ -135,7 +135,8 @@ static void print_messages(natsConnection *nc, jsCtx *js, const char *subject, u
     must(subscribe(&sub, nc, js, subject, &out), "cannot subscribe");
     must(natsSubscription_SetPendingLimits(sub, -1, -1), "cannot lift the limits");
     must(natsConnection_Flush(nc), "cannot flush");
-    fputs("ready\n", stderr);
+    if (want == 0)
+        fputs("ready\n", stderr);
     pthread_mutex_lock(&out.lock);
     while (!out.done)
         pthread_cond_wait(&out.ended, &out.lock);

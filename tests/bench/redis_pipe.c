@@ -9,8 +9,8 @@
  *
  * STREAM - of pub: each line is a stream, a TAB and the payload.
  * Pipelined, as Redis is fastest: many XADD go out together, and the XACK of one piece with the XREADGROUP of the next.
- * `group` makes the group at the stream's end, and the stream, if they are not there; it, `read` and `hear` say `ready`
- * on stderr. */
+ * `group` makes the group at the stream's end, and the stream, if they are not there; it, `hear` and `read` without COUNT
+ * say `ready` on stderr. */
 #include "line.h"
 
 #include <hiredis/hiredis.h>
@@ -176,7 +176,8 @@ static void print_entries(const redisReply *entries) {
 /* What comes while a piece is written comes with the next. */
 static void read_stream(redisContext *redis, const char *stream, uint64_t want) {
     char last[64] = "0-0";
-    fputs("ready\n", stderr);
+    if (want == 0)
+        fputs("ready\n", stderr);
     for (uint64_t got = 0; want == 0 || got < want;) {
         redisReply *reply = redisCommand(redis, "XREAD COUNT %d BLOCK 0 STREAMS %s %s", TAKE, stream, last);
         if (reply == NULL)
