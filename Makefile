@@ -63,7 +63,8 @@ ZSH_COMPLETIONS := $(PROGRAMS:%=$(B)/share/zsh/site-functions/_%)
 
 # ---- targets ----
 
-.PHONY: all help programs libraries completions units check try asan fuzz bench soak lint format install uninstall clean
+.PHONY: all help programs libraries completions units instruments check try asan fuzz bench soak lint format install
+.PHONY: uninstall clean
 .DELETE_ON_ERROR:
 # One line for each thing made; V=1 shows the commands.
 ifneq ($(V),1)
@@ -81,7 +82,8 @@ help:
 	@echo 'make check      builds, checks and tests everything; installs by apt what is missing'
 	@echo 'make asan       the tests with AddressSanitizer and UndefinedBehaviorSanitizer, in build/asan'
 	@echo 'make fuzz       senseless requests against a hub with sanitizers, some minutes'
-	@echo 'make bench      measures against other systems on this machine'
+	@echo 'make bench      measures beside mosquitto, redis and NATS, which it installs by apt: build/bench/report.md, plots;'
+	@echo '                BENCH=--quick: in some minutes; BENCH=--help: what else'
 	@echo 'make soak       SOAK_SECONDS=7200 of mixed work; whether memory, files and latency stay flat; build/soak/report.md'
 	@echo 'make lint       format, manuals, cppcheck and shellcheck, as far as they are there'
 	@echo 'make format     brings every C file into form (clang-format)'
@@ -107,13 +109,14 @@ asan:
 fuzz:
 	@MAKE='$(MAKE)' scripts/fuzz
 
-ifneq ($(wildcard scripts/bench),)
-# The neighbours' clients are made where their libraries are.
+# scripts/bench installs the peers first, then has `make instruments` make what measures them: the clients of those whose
+# libraries are there.
+bench:
+	@B='$(B)' MAKE='$(MAKE)' scripts/bench $(BENCH)
+
 BENCH_NEEDS = nats_pipe:nats/nats.h redis_pipe:hiredis/hiredis.h
 NO_BENCHES = $(foreach n,$(BENCH_NEEDS),$(if $(wildcard /usr/include/$(word 2,$(subst :, ,$(n)))),,%/$(word 1,$(subst :, ,$(n)))))
-bench: all $(filter-out $(NO_BENCHES),$(BENCHES))
-	@B='$(B)' scripts/bench
-endif
+instruments: $(filter-out $(NO_BENCHES),$(BENCHES))
 
 # What scripts/soak sends and checks its lines with.
 $(B)/soak/stream: $(B)/obj/tests/soak/stream.o $(B)/obj/tests/bench/line.o
