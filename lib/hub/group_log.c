@@ -188,10 +188,11 @@ bool evb_group_log_replace(evb_group_log *self, const uint8_t *body, size_t size
     return true;
 }
 
-void evb_group_log_sync(evb_group_log *self) {
-    if (self->dirty && self->io->datasync(self->io, self->fd))
-        fail_behind(self, errno);
-    self->dirty = false;
-}
+bool evb_group_log_is_behind(const evb_group_log *self) { return self->behind; }
 
-bool evb_group_log_is_dirty(const evb_group_log *self) { return self->dirty; }
+bool evb_group_log_sync(evb_group_log *self) {
+    if (self->dirty && self->io->datasync(self->io, self->fd))
+        return fail_behind(self, errno);
+    self->dirty = false;
+    return !self->behind;
+}

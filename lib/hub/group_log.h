@@ -34,8 +34,10 @@ bool evb_group_log_is_long(const evb_group_log *self);
 /* Puts a file with just this frame in its place, safely. False as append. */
 bool evb_group_log_replace(evb_group_log *self, const uint8_t *body, size_t size);
 
-/* Makes safe what was appended. */
-void evb_group_log_sync(evb_group_log *self);
-bool evb_group_log_is_dirty(const evb_group_log *self);
+/* Whether something was not written that should have been. */
+bool evb_group_log_is_behind(const evb_group_log *self);
+
+/* Makes safe what was appended. False as append. */
+bool evb_group_log_sync(evb_group_log *self);
 
 #endif
