@@ -17,17 +17,6 @@ static const char NOT_SAFE[] =
     "groups.log cannot be written (is the disk full?): done, but forgotten if the hub ends before "
     "it can be";
 
-int evb_groups_open(evb_hub *hub, evb_error *err) {
-    bool damaged;
-    hub->group_log =
-        evb_group_log_new(evb_journal_io(hub->journal), hub->options.log, evb_group_state_read, hub, &damaged, err);
-    if (!hub->group_log)
-        return err->code;
-    if (evb_group_log_is_new(hub->group_log) && evb_journal_head(hub->journal))
-        evb_log_say(&hub->options.log, "groups.log: it was not there: a group that there was begins anew");
-    return evb_group_state_settle(hub, hub->now_ns, err);
-}
-
 /* All that the groups are is on disk. */
 static void all_safe(evb_hub *hub) {
     evb_group *group;
@@ -47,6 +36,18 @@ static int write_snapshot(evb_hub *hub, bool *done, evb_error *err) {
     if (done)
         *done = ok;
     return 0;
+}
+
+int evb_groups_open(evb_hub *hub, evb_error *err) {
+    bool damaged;
+    hub->group_log =
+        evb_group_log_new(evb_journal_io(hub->journal), hub->options.log, evb_group_state_read, hub, &damaged, err);
+    if (!hub->group_log)
+        return err->code;
+    if (evb_group_log_is_new(hub->group_log) && evb_journal_head(hub->journal))
+        evb_log_say(&hub->options.log, "groups.log: it was not there: a group that there was begins anew");
+    int rc = evb_group_state_settle(hub, hub->now_ns, err);
+    return rc || !damaged ? rc : write_snapshot(hub, NULL, err);
 }
 
 void evb_groups_close(evb_hub *hub) {

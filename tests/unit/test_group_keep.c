@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -25,6 +26,8 @@ static struct {
     bool dirty, write_fails, sync_fails;
     unsigned syncs, writes;
 } disk;
+
+static bool keep_writes_failing; /* over a hub's beginning */
 
 static bool of_groups(const char *name) { return strncmp(name, "groups.log", 10) == 0; }
 
@@ -77,6 +80,7 @@ static void open_hub(fixture *f) {
     memset(&disk, 0, sizeof disk);
     disk.real = *io;
     disk.fd = -1;
+    disk.write_fails = keep_writes_failing;
     io->open = watched_open;
     io->pwrite = watched_pwrite;
     io->datasync = watched_datasync;
@@ -244,6 +248,49 @@ static void a_sync_that_fails_is_made_up_for_by_a_new_file(void **state) {
     assert_true(group_is_there(f) && TAILQ_FIRST(&f->hub->groups)->paused);
 }
 
+static off_t size_of(const fixture *f, const char *name) {
+    char path[128];
+    struct stat st;
+    snprintf(path, sizeof path, "%s/%s", f->dir, name);
+    return stat(path, &st) ? -1 : st.st_size;
+}
+
+/* What is damaged stays until there is something in its place, also when the hub is killed before that. */
+static void a_damaged_file_is_kept(void **state) {
+    fixture *f = *state;
+    char path[128];
+    JOIN_NEW(f);
+    ASK(f, "group.pause", 2, "\xa1g\xc3");
+    ASK(f, "group.pause", 2, "\xa1g\xc2");
+    close_hub(f);
+    snprintf(path, sizeof path, "%s/groups.log", f->dir);
+    off_t size = size_of(f, "groups.log");
+    for (int round = 0; round < 2; round++) {
+        FILE *file = fopen(path, "r+");
+        assert_non_null(file);
+        assert_int_equal(fseek(file, 100, SEEK_SET), 0);
+        fputc('X', file);
+        assert_int_equal(fclose(file), 0);
+        /* the hub cannot write: the file stays as it was */
+        keep_writes_failing = true;
+        open_hub(f);
+        reopen_killed(f);
+        assert_true(group_is_there(f));
+        assert_int_equal(size_of(f, "groups.log"), size);
+        close_hub(f);
+        keep_writes_failing = false;
+        open_hub(f);
+        assert_true(group_is_there(f));
+        assert_int_equal(size_of(f, round ? "groups.damaged.2" : "groups.damaged"), size);
+        assert_int_equal(size_of(f, round ? "groups.damaged.3" : "groups.damaged.2"), -1);
+        ASK(f, "group.pause", 2, "\xa1g\xc3");
+        ASK(f, "group.pause", 2, "\xa1g\xc2");
+        close_hub(f);
+        size = size_of(f, "groups.log");
+    }
+    open_hub(f);
+}
+
 int main(void) {
 #define T(NAME) cmocka_unit_test_setup_teardown(NAME, set_up, tear_down)
     const struct CMUnitTest tests[] = {
@@ -252,6 +299,7 @@ int main(void) {
         T(what_cannot_be_written_is_refused),
         T(members_go_on_while_it_cannot_be_written),
         T(a_sync_that_fails_is_made_up_for_by_a_new_file),
+        T(a_damaged_file_is_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
