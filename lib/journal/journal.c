@@ -196,6 +196,7 @@ static int stamp(evb_journal *self, evb_record *rec, size_t i, uint64_t seq, int
     self->touched[i] = topic;
     self->before[i] = *topic;
     evb_record_stamp(rec, seq, topic->last, topic->version + 1, now_ns);
+    evb_batch_set_mark(rec->batch, self->synced);
     evb_record_seal(rec);
     topic->last = seq + rec->count - 1;
     topic->version += rec->count;
@@ -284,7 +285,7 @@ int evb_journal_sync(evb_journal *self, evb_error *err) {
         self->broken = true;
         return evb_fail_errno(err, EVB_EIO, errno, "journal: fdatasync failed");
     }
-    self->durable = seg->next;
+    self->durable = self->synced = seg->next;
     return 0;
 }
 
