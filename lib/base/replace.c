@@ -22,8 +22,7 @@ int evb_replace_fail(const char *path, evb_error *err) {
     return evb_fail_errno(err, why == EACCES || why == EPERM ? EVB_EPERM : EVB_EIO, why, "%.300s", path);
 }
 
-/* Makes each directory on the way to the file. */
-static int make_way(const char *path, evb_error *err) {
+int evb_replace_way(const char *path, evb_error *err) {
     char way[PATH_MAX];
     size_t size = strlen(path);
     if (size >= sizeof way) {
@@ -44,7 +43,7 @@ int evb_replace_open(const char *path, const char *temporary, evb_error *err) {
     struct stat old;
     int fd = open(temporary, OPEN_FLAGS, 0644);
     if (fd < 0 && errno == ENOENT) {
-        int rc = make_way(temporary, err);
+        int rc = evb_replace_way(temporary, err);
         if (rc)
             return rc;
         fd = open(temporary, OPEN_FLAGS, 0644);

@@ -138,8 +138,8 @@ static int spawn_with(evb_child *self, const evb_child_options *o, const given *
     for (int sig = 1; o->ignored && sig < NSIG; sig++)
         if (sigismember(o->ignored, sig) == 1)
             sigdelset(&heard, sig);
-    posix_spawnattr_setflags(how, (short)(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
-                                          (o->shared ? 0 : POSIX_SPAWN_SETPGROUP)));
+    posix_spawnattr_setflags(
+        how, (short)(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | (o->shared ? 0 : POSIX_SPAWN_SETPGROUP)));
     posix_spawnattr_setpgroup(how, 0);
     posix_spawnattr_setsigmask(how, &none);
     posix_spawnattr_setsigdefault(how, &heard);
