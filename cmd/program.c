@@ -99,6 +99,16 @@ evb_bus *program_bus(const char *url, int64_t timeout_ns, evb_error *err) {
     return bus;
 }
 
+evb_spool *program_spool(const char *url, evb_spool_note_fn *note, void *context, evb_error *err) {
+    const evb_environment env = program_environment();
+    char *by_default = url ? NULL : evb_paths_url(&env, err);
+    char *path = url || by_default ? evb_spool_path(&env, url ? url : by_default, err) : NULL;
+    evb_spool *spool = path ? evb_spool_new(path, note, context, err) : NULL;
+    free(by_default);
+    free(path);
+    return spool;
+}
+
 void program_notify(const char *state) {
     const char *path = getenv("NOTIFY_SOCKET");
     struct sockaddr_un address = {.sun_family = AF_UNIX};

@@ -25,11 +25,14 @@ typedef void evb_spool_note_fn(void *context, const char *text);
  * NULL and *err: EVB_EINVAL where the environment does not say enough, EVB_ENOMEM. */
 char *evb_spool_path(const evb_environment *env, const char *url, evb_error *err);
 
-/* A spool in the file at path (borrowed until it is destroyed). Touches nothing yet. note may be NULL. NULL: EVB_ENOMEM. */
+/* A spool in the file at path. Touches nothing yet. note may be NULL. NULL: EVB_ENOMEM. */
 evb_spool *evb_spool_new(const char *path, evb_spool_note_fn *note, void *context, evb_error *err);
 
 /* Closes it and sets *self to NULL. What was added and not committed is gone. *self may be NULL. */
 void evb_spool_destroy(evb_spool **self);
+
+/* The file, for messages; lives as long as the spool. */
+const char *evb_spool_where(const evb_spool *self);
 
 /* ---- one event: what evrun does ---- */
 
@@ -42,6 +45,9 @@ void evb_spool_destroy(evb_spool **self);
 int evb_spool_publish(evb_spool *self, evb_bus *bus, const evb_event *event, bool *kept, evb_error *err);
 
 /* ---- its parts ---- */
+
+/* Whether an event is to go to the spool after this error of the hub's: what evb_spool_publish does. */
+bool evb_spool_keeps(int code);
 
 /* Adds an event, in memory, behind those added before; event->time_ns as above. While `whole` is set (at first it is not)
  * what is added up to the next commit is one batch of one topic, delivered all or none.
@@ -65,7 +71,7 @@ typedef struct {
     uint64_t delivered; /* events that were stored, or were found to be stored already */
     uint64_t refused;   /* that the hub will never take: they are in FILE.refused, which is of the same form */
     uint64_t damaged;   /* bytes that are no events any more: they are in FILE.damaged */
-    uint64_t head;      /* of the hub, at the end */
+    uint64_t head;      /* of the hub, before anything was sent */
     size_t max_payload; /* of the hub */
 } evb_spool_delivery;
 
