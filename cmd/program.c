@@ -21,8 +21,9 @@ void program_hold_descriptors(void) {
 }
 
 evb_environment program_environment(void) {
-    return (evb_environment){getenv("EVBUS_URL"), getenv("XDG_RUNTIME_DIR"), getenv("XDG_STATE_HOME"), getenv("HOME"),
-                             getuid()};
+    return (evb_environment){
+        getenv("EVBUS_URL"),  getenv("XDG_RUNTIME_DIR"), getenv("XDG_STATE_HOME"), getenv("HOME"), getuid(),
+        getenv("EVBUS_SPOOL")};
 }
 
 int program_answer(const evb_opts *opts, const evb_opts_standard *standard, bool *asked, evb_error *err) {

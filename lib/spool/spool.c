@@ -41,17 +41,17 @@ char *evb_spool_path(const evb_environment *env, const char *url, evb_error *err
     char shown[NAME_SHOWN + 1], *path = NULL;
     if (evb_url_parse(url, &parsed, err))
         return NULL;
-    snprintf(shown, sizeof shown, "%s", parsed.ipc ? parsed.dir + 1 : parsed.request + 6);
+    snprintf(shown, sizeof shown, "%.*s", NAME_SHOWN, parsed.ipc ? parsed.dir + 1 : parsed.request + 6);
     for (char *p = shown; *p; p++)
         if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-", *p))
             *p = '_';
-    char *state = evb_paths_state(env, err);
+    char *dir = evb_paths_spool(env, err);
     XXH64_hash_t hash = XXH3_64bits(parsed.request, strlen(parsed.request));
-    if (state && asprintf(&path, "%s/spool/%s-%016" PRIx64, state, shown, (uint64_t)hash) < 0) {
+    if (dir && asprintf(&path, "%s/%s-%016" PRIx64, dir, shown, (uint64_t)hash) < 0) {
         evb_fail(err, EVB_ENOMEM, "spool: out of memory");
         path = NULL;
     }
-    free(state);
+    free(dir);
     return path;
 }
 

@@ -21,7 +21,7 @@ typedef struct evb_spool evb_spool;
  * newline, that begins with the file. */
 typedef void evb_spool_note_fn(void *context, const char *text);
 
-/* The spool of the hub at url (NUL-terminated): spool/NAME in the state directory (base/paths.h). The caller's, to free(3).
+/* The spool of the hub at url (NUL-terminated): NAME in the directory that evb_paths_spool says. The caller's, to free(3).
  * NULL and *err: EVB_EINVAL where the environment does not say enough, EVB_ENOMEM. */
 char *evb_spool_path(const evb_environment *env, const char *url, evb_error *err);
 
