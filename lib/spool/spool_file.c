@@ -221,8 +221,9 @@ static int set_aside(evb_spool_file *self, uint64_t from, uint64_t to, evb_error
 int evb_spool_file_refuse(evb_spool_file *self, const evb_record *rec, evb_error *err) {
     evb_buf copy = {0};
     evb_record kept;
-    bool ok = evb_record_copy(&copy, rec, 0, rec->producer, rec->producer_seq) &&
-              !evb_record_parse(copy.data, copy.size, &kept);
+    uint8_t producer[EVB_PRODUCER_SIZE]; /* a new one: should it be put back, it was never sent */
+    bool ok = getrandom(producer, sizeof producer, 0) == sizeof producer &&
+              evb_record_copy(&copy, rec, 0, producer, 1) && !evb_record_parse(copy.data, copy.size, &kept);
     if (!ok)
         return evb_fail(err, EVB_ENOMEM, "spool: out of memory");
     evb_record_stamp(&kept, 0, 0, rec->version, rec->time_ns);
