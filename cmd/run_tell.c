@@ -2,7 +2,7 @@
  *
  * The bus and the spool are the thread's alone. It begins with the first event and ends with run_tell_finish; signals are
  * the main thread's. Each event has an id, RUN.WHAT, so that the hub knows one that it has.
- * Leaves to others: what the events say (run_events.c). */
+ * Leaves to others: what is delivered when, and keeping it when there is no hub (lib/spool). */
 #include "run_tell.h"
 
 #include <pthread.h>
@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "event/cause.h"
 #include "program.h"
+#include "spool/spool.h"
 
 enum { EVENTS_MAX = 2, WHAT_MAX = 16 };
 
@@ -35,6 +36,8 @@ struct run_tell {
     bool ended; /* no more will come */
     /* the thread's */
     evb_bus *bus;
+    evb_spool *spool;
+    char *path;
 };
 
 run_tell *run_tell_new(const run_tell_options *options) {
@@ -52,31 +55,55 @@ run_tell *run_tell_new(const run_tell_options *options) {
 
 /* ---- the thread ---- */
 
-static int publish(run_tell *self, const evb_event *event, evb_error *err) {
-    if (!self->bus)
-        self->bus = program_bus(self->how.url, self->how.timeout_ns, err);
-    return self->bus ? evb_publish(self->bus, event, NULL, err) : err->code;
+static void note(void *context, const char *text) {
+    (void)context;
+    fprintf(stderr, "evrun: %s\n", text);
+}
+
+/* Opens the bus, and the spool if there can be one: without, events are published or lost. */
+static int open_way(run_tell *self, evb_error *err) {
+    const evb_environment env = program_environment();
+    if (self->bus)
+        return 0;
+    char *url = self->how.url ? strdup(self->how.url) : evb_paths_url(&env, err);
+    if (!url)
+        return EVB_ENOMEM;
+    self->bus = evb_bus_new(url, self->how.timeout_ns, err);
+    if (self->bus && (self->path = evb_spool_path(&env, url, err)))
+        self->spool = evb_spool_new(self->path, note, NULL, err);
+    free(url);
+    return self->bus ? 0 : err->code;
+}
+
+static int publish(run_tell *self, const evb_event *event, bool *kept, evb_error *err) {
+    *kept = false;
+    return self->spool ? evb_spool_publish(self->spool, self->bus, event, kept, err)
+                       : evb_publish(self->bus, event, NULL, err);
 }
 
 static void tell(run_tell *self, const told *t) {
     char topic[EVB_TOPIC_MAX + 1], id[EVB_ID_MAX];
     evb_header headers[1 + EVB_CAUSE_HEADERS] = {{"run", 3, self->how.run, strlen(self->how.run)}};
     evb_error err;
+    bool kept;
     evb_event event = {
         .topic = topic, .payload = t->payload.data, .size = t->payload.size, .id = id, .headers = headers};
     event.topic_size = (size_t)snprintf(topic, sizeof topic, "%s.%s", self->how.topic, t->what);
     event.id_size = (size_t)snprintf(id, sizeof id, "%s.%s", self->how.run, t->what);
     event.header_count = evb_cause_add(&self->cause, headers, 1);
     event.time_ns = t->time_ns;
-    int rc = publish(self, &event, &err);
+    int rc = open_way(self, &err);
+    rc = rc ? rc : publish(self, &event, &kept, &err);
     if (rc == EVB_EDATA && t->small.size) {
         fprintf(stderr, "evrun: %s: %s: published without the output\n", topic, err.text);
         event.payload = t->small.data;
         event.size = t->small.size;
-        rc = publish(self, &event, &err);
+        rc = publish(self, &event, &kept, &err);
     }
     if (rc)
         fprintf(stderr, "evrun: %s: not published: %s\n", topic, err.text);
+    else if (kept && self->how.verbose)
+        fprintf(stderr, "evrun: %s: waits in %s: %s\n", topic, self->path, err.text);
 }
 
 static void *work(void *context) {
@@ -137,7 +164,9 @@ void run_tell_finish(run_tell **self) {
         evb_buf_free(&t->events[i].payload);
         evb_buf_free(&t->events[i].small);
     }
+    evb_spool_destroy(&t->spool);
     evb_bus_destroy(&t->bus);
+    free(t->path);
     pthread_cond_destroy(&t->more);
     pthread_mutex_destroy(&t->lock);
     free(t);

@@ -97,8 +97,9 @@ job.true.started'
 @test "output is passed on as it comes" {
     start_hub
     mkfifo gate out
+    exec {reader}<>out
     start evrun -t j -- sh -c 'printf "no newline"; read -r _ <gate' >out
-    IFS= read -r -N 10 -t "$PATIENCE" said <out
+    IFS= read -r -N 10 -t "$PATIENCE" -u "$reader" said
     assert_equal "$said" 'no newline'
     echo >gate
     wait_for_exit "$PID"
@@ -199,8 +200,8 @@ job.true.started'
     start_hub
     write_catcher
     mkfifo both
+    exec {other}<>both
     start_run out -t j -- sh -c './catcher SIGTERM >both & exec ./catcher SIGTERM'
-    exec {other}<both
     read -r -t "$PATIENCE" -u "$other" line
     wait_for_text out ready
     kill -TERM "$RUN_PID"
@@ -221,11 +222,8 @@ job.true.started'
     start_hub
     mkfifo out
     exec {reader}<>out
-    start_run /dev/null -t none -- true
-    wait_for_exit "$RUN_PID"
-    setsid evrun -t j -- sh -c 'echo $$ >pid; exec yes' >out 2>err 3>&- &
-    pid=$!
-    STARTED+=("$pid")
+    start_run out -t j -- yes
+    pid=$RUN_PID
     timeout "$PATIENCE" evsub --from first -n 1 j.started >started
     kill -TERM "$pid" # to the job
     kill -TERM "$pid" # gives up on what is not read
@@ -248,13 +246,13 @@ job.true.started'
 @test "--max-time: a job that ignores SIGTERM is killed with its group" {
     start_hub
     mkfifo gate both
-    start_run out -t j --max-time 100ms -- sh -c 'trap "" TERM; echo >both; sh -c "read -r _" <gate'
-    exec {other}<both
+    # The fifo is opened for writing by the group alone, and at its end when the last of it is gone.
+    start_run out -t j --max-time 100ms -- sh -c 'trap "" TERM; exec 4>both; sh -c "read -r _" <gate'
+    timeout "$PATIENCE" cat both
     run wait_for_exit "$RUN_PID"
     assert_equal "$status" 124
     assert_equal "$(event_of j.failed '[.timed_out, .signal]')" '[true,"SIGKILL"]'
-    run -1 cat <&"$other" # at its end: nobody of the group is left
-} 2>/dev/null
+}
 
 @test "--lock: skipped while it runs, with 75; not for another topic; released at its end" {
     start_hub
