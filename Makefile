@@ -44,7 +44,7 @@ HUB_C := $(wildcard lib/journal/*.c) $(wildcard lib/hub/*.c) $(filter-out $(LINK
 SO_C := $(filter-out $(patsubst %,lib/event/%.c,json format expr jv_event where) lib/client/watch.c lib/run/%,$(API_C))
 # A program is cmd/NAME.c; what else lies in cmd/ is theirs together.
 PROGRAMS := $(filter evbusd evpub evsub evctl evfold evcmd evlisten evrun,$(patsubst cmd/%.c,%,$(wildcard cmd/*.c)))
-SHARED_C := $(filter-out $(PROGRAMS:%=cmd/%.c),$(wildcard cmd/*.c))
+SHARED_C := $(filter-out $(PROGRAMS:%=cmd/%.c),$(wildcard cmd/*.c)) $(wildcard lib/spool/*.c)
 UNIT_C := $(wildcard tests/unit/test_*.c)
 UNIT_SHARED_C := $(filter-out $(UNIT_C),$(wildcard tests/unit/*.c))
 BENCH_C := $(filter-out tests/bench/line.c,$(wildcard tests/bench/*.c))
@@ -199,7 +199,8 @@ $(HUB_BINS): $(B)/bin/%: $(B)/obj/cmd/%.o $(B)/lib/libcmd.a $(B)/lib/libevbushub
 	$(call SAY,LINK)
 	$(Q)$(CC) $(EVB_LDFLAGS) -o $@ $^ $(LIBS) $(if $(filter $(TOP_BINS),$@),-lncursesw -ltinfo)
 
-$(filter-out $(HUB_BINS),$(BINS)): $(B)/bin/%: $(B)/obj/cmd/%.o $(B)/lib/libcmd.a $(B)/lib/libevbus.a $(B)/zmq.link
+$(filter-out $(HUB_BINS),$(BINS)): $(B)/bin/%: $(B)/obj/cmd/%.o $(B)/lib/libcmd.a $(B)/lib/libevbushub.a $(B)/lib/libevbus.a \
+    $(B)/zmq.link
 	@mkdir -p $(@D)
 	$(call SAY,LINK)
 	$(Q)$(CC) $(EVB_LDFLAGS) -o $@ $(filter-out %.link,$^) @$(B)/zmq.link $(if $(filter $(JQ_BINS),$@),-ljq)
