@@ -93,7 +93,7 @@ help:
 programs: $(BINS)
 libraries: $(LIBRARIES)
 completions: $(BASH_COMPLETIONS) $(ZSH_COMPLETIONS)
-units: $(UNITS)
+units: $(UNITS) $(B)/soak/stream
 
 check:
 	@B='$(B)' MAKE='$(MAKE)' scripts/check
@@ -121,7 +121,9 @@ $(B)/soak/stream: $(B)/obj/tests/soak/stream.o $(B)/obj/tests/bench/line.o
 	$(call SAY,LINK)
 	$(Q)$(CC) $(EVB_LDFLAGS) -o $@ $^
 
-soak: all $(B)/soak/stream
+soak:
+	@scripts/deps build soak
+	@$(MAKE) --no-print-directory all $(B)/soak/stream
 	@B='$(B)' scripts/soak
 
 lint:
