@@ -111,7 +111,7 @@ evb_group_log *evb_group_log_new(evb_io *io, evb_log log, evb_group_log_fn *each
     self->fd = io->open(io, NAME, false);
     self->is_new = self->fd < 0 && errno == ENOENT;
     if (self->is_new)
-        self->fd = io->open(io, NAME, true);
+        self->fd = evb_io_create(io, NAME);
     if (self->fd < 0)
         evb_fail_errno(err, self->is_new ? EVB_ESTORE : EVB_EIO, errno, "%s", NAME);
     if (self->fd < 0 || read_all(self, each, context, damaged, err))

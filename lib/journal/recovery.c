@@ -111,8 +111,8 @@ static int read_last(evb_journal *self, evb_error *err) {
 static int begin_journal(evb_journal *self, evb_error *err) {
     char name[EVB_SEGMENT_NAME];
     evb_segment_name(1, name);
-    int fd = self->io->open(self->io, name, true);
-    if (fd < 0 || self->io->sync_dir(self->io))
+    int fd = evb_io_create(self->io, name);
+    if (fd < 0)
         return evb_fail_errno(err, EVB_EIO, errno, "%s", name);
     return evb_journal_add_segment(self, (evb_segment){.first = 1, .next = 1, .fd = fd}, err);
 }
@@ -227,8 +227,9 @@ int evb_journal_recover(evb_journal *self, const char *catalog_path, evb_error *
         rc = recover_catalog(self, catalog_path, err);
     if (rc)
         return rc;
-    if (self->io->datasync(self->io, evb_journal_active(self)->fd))
-        return evb_fail_errno(err, EVB_EIO, errno, "journal: fdatasync failed");
+    /* What a killed hub has left may be in the page cache only: its bytes, and the names of its files. */
+    if (self->io->datasync(self->io, evb_journal_active(self)->fd) || self->io->sync_dir(self->io))
+        return evb_fail_errno(err, EVB_EIO, errno, "journal: cannot sync what is there");
     self->durable = evb_journal_active(self)->next;
     return 0;
 }
