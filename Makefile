@@ -64,7 +64,7 @@ ZSH_COMPLETIONS := $(PROGRAMS:%=$(B)/share/zsh/site-functions/_%)
 
 # ---- targets ----
 
-.PHONY: all help programs libraries completions units check try asan fuzz bench soak deb lint format install uninstall clean
+.PHONY: all help programs libraries completions units check try asan fuzz bench soak deb stranger lint format install uninstall clean
 .DELETE_ON_ERROR:
 # One line for each thing made; V=1 shows the commands.
 ifneq ($(V),1)
@@ -87,6 +87,7 @@ help:
 	@echo 'make lint       format, manuals, cppcheck and shellcheck, as far as they are there'
 	@echo 'make format     brings every C file into form (clang-format)'
 	@echo 'make deb        Debian packages, in $(B)/deb, looked at by lintian'
+	@echo 'make stranger   all that README and manuals say, in a fresh Debian root (as root, by debootstrap)'
 	@echo 'make install    DESTDIR= PREFIX=$(PREFIX); make uninstall takes away the same'
 	@echo 'make clean      removes $(B)/'
 	@echo 'V=1 shows the commands; WERROR=1 or CI=1: warnings are errors; LINK_ZMQ=shared: evpub and evsub take libzmq.so;'
@@ -130,6 +131,9 @@ soak:
 
 deb:
 	@B='$(B)' scripts/deb
+
+stranger:
+	@B='$(B)' scripts/stranger
 
 lint:
 	@B='$(B)' scripts/lint
