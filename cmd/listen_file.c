@@ -105,19 +105,20 @@ static char *keep_text(reading *r, const char *text, size_t size) {
 /* ---- what the values mean ---- */
 
 static void understand_on(reading *r) {
+    static const char BETWEEN[] = ", \t\n";
     listener *l = r->now;
-    size_t room = 2;
+    size_t room = 2; /* one more than there are separators, and the NULL */
     evb_error why;
     for (const char *c = l->on; *c; c++)
-        room += *c == ',' || *c == '\n';
+        room += strchr(BETWEEN, *c) != NULL;
     l->patterns = arena_take(&r->set->memory, room * sizeof *l->patterns);
     for (const char *at = l->on; l->patterns && *at;) {
-        size_t size = strcspn(at, ", \t\n");
+        size_t size = strcspn(at, BETWEEN);
         if (size && evb_pattern_check(at, size, &why))
             fault_of(r, "on", why.text);
         if (size && !(l->patterns[l->pattern_count++] = keep_text(r, at, size)))
             return;
-        at += size + strspn(at + size, ", \t\n");
+        at += size + strspn(at + size, BETWEEN);
     }
     if (!l->pattern_count)
         fault_of(r, "on", "no pattern");

@@ -105,6 +105,9 @@ C
     printf 'nonsense' >d/2.conf.bak
     run -0 evlisten -c d
     assert_output $'x (d/1.conf:1)\n  on = a, b\n  run = cat \'a b\'\n  jobs = 1'
+    printf '[listener x]\non = a b  c\td\nrun = cat\n' >d/1.conf
+    run -0 evlisten -c d
+    assert_line '  on = a, b, c, d'
 }
 
 @test "--test: which listeners would run, and which part says no" {

@@ -349,7 +349,7 @@ static bool take_piece(evb_membership *self, const evb_reply *reply, evb_mp rows
     self->piece_count++;
     if (!evb_buf_add(&p->rows, rows.at, (size_t)(rows.end - rows.at)))
         return false;
-    p->row = (evb_mp){p->rows.data, p->rows.data + p->rows.size};
+    p->row = evb_mp_of(&p->rows);
     return true;
 }
 
@@ -412,7 +412,7 @@ static uint64_t wanted(const evb_membership *self) {
 
 /* How many of the fails go with one request, and their bytes. */
 static uint32_t fails_to_send(const evb_membership *self, size_t *size) {
-    evb_mp mp = {self->fails.data, self->fails.data + self->fails.size};
+    evb_mp mp = evb_mp_of(&self->fails);
     uint32_t count = self->fail_count;
     *size = self->fails.size;
     if (*size <= FAILS_SENT_MAX)
