@@ -3,8 +3,9 @@
  * Members ask ("group"), and are answered at once: with events, or with none; then they are hungry, and are told by an
  * empty frame on their welcome's topic when there may be some, one member for each record that matches.
  * Invariants: a member is there from its join until it leaves, its connection goes, or the hub ends; a token names one
- * member of one group. What the round has noted is written before any of its answers is given out.
- * Leaves to others: what is handed out (group.c), the notes (group_state.c), looking and repairing (group_admin.c). */
+ * member of one group.
+ * Leaves to others: what is handed out (group.c), the notes (group_state.c) and their file (group_keep.c), looking and
+ * repairing (group_admin.c). */
 #include "hub/groups.h"
 
 #include <inttypes.h>
@@ -15,48 +16,11 @@
 #include "base/error.h"
 #include "hub/attempt.h"
 #include "hub/dead.h"
-#include "hub/group_log.h"
 #include "hub/group_state.h"
 #include "hub/hub_private.h"
 
 enum { TAKE_BYTES_MOST = EVB_FETCH_MOST, TOKEN_FIXED = 30 };
-static const int64_t KEEP_NS = EVB_SECOND_NS;
 static const char WELCOME[] = "$hub.welcome.";
-
-/* ---- opening and closing ---- */
-
-int evb_groups_open(evb_hub *hub, evb_error *err) {
-    bool damaged;
-    hub->group_log =
-        evb_group_log_new(evb_journal_io(hub->journal), hub->options.log, evb_group_state_read, hub, &damaged, err);
-    if (!hub->group_log)
-        return err->code;
-    if (evb_group_log_is_new(hub->group_log) && evb_journal_head(hub->journal))
-        evb_log_say(&hub->options.log, "groups.log: it was not there: a group that there was begins anew");
-    return evb_group_state_settle(hub, hub->now_ns, err);
-}
-
-/* Puts a snapshot in the file's place. */
-static int write_snapshot(evb_hub *hub, evb_error *err) {
-    hub->notes.size = 0;
-    if (!evb_group_state_write(hub))
-        return evb_fail(err, EVB_ENOMEM, "hub: out of memory");
-    evb_group_log_replace(hub->group_log, hub->notes.data, hub->notes.size);
-    hub->notes.size = 0;
-    return 0;
-}
-
-void evb_groups_close(evb_hub *hub) {
-    evb_error err;
-    if (hub->group_log && evb_groups_keep(hub, &err) == 0 && evb_group_log_is_long(hub->group_log))
-        write_snapshot(hub, &err);
-    evb_group_log_destroy(&hub->group_log);
-    for (evb_group *g; (g = TAILQ_FIRST(&hub->groups));) {
-        TAILQ_REMOVE(&hub->groups, g, link);
-        evb_group_destroy(&g);
-    }
-    evb_buf_free(&hub->notes);
-}
 
 /* ---- finding ---- */
 
@@ -196,7 +160,7 @@ static uint64_t work_for(const evb_group *group) {
     return group->settings.ordered ? group->pending.waiting_count : group->pending.waiting_events;
 }
 
-static int tell_members(evb_hub *hub) {
+int evb_groups_tell(evb_hub *hub) {
     evb_group *group;
     evb_member *m;
     TAILQ_FOREACH (group, &hub->groups, link) {
@@ -264,18 +228,7 @@ int evb_groups_tick(evb_hub *hub, evb_error *err) {
         if (!evb_note_progress(hub, group))
             return evb_fail(err, EVB_ENOMEM, "hub: out of memory");
     }
-    evb_group_log_sync(hub->group_log);
-    return evb_group_log_is_long(hub->group_log) ? write_snapshot(hub, err) : 0;
-}
-
-int evb_groups_keep(evb_hub *hub, evb_error *err) {
-    if (hub->notes.size) {
-        evb_group_log_append(hub->group_log, hub->notes.data, hub->notes.size);
-        hub->notes.size = 0;
-        if (hub->keep_due_ns == INT64_MAX)
-            hub->keep_due_ns = hub->now_ns + KEEP_NS;
-    }
-    return tell_members(hub) ? evb_fail(err, EVB_ENOMEM, "hub: out of memory") : 0;
+    return evb_groups_sync(hub, err);
 }
 
 /* ---- leaving ---- */
@@ -408,6 +361,12 @@ static bool same_patterns(const evb_patterns *a, const evb_patterns *b) {
     return true;
 }
 
+static bool same_settings(const evb_group_settings *a, const evb_group_settings *b) {
+    return a->ack_wait_ns == b->ack_wait_ns && a->max_deliver == b->max_deliver && a->max_pending == b->max_pending &&
+           a->ordered == b->ordered && a->listener == b->listener && a->backoff_count == b->backoff_count &&
+           memcmp(a->backoff_ns, b->backoff_ns, a->backoff_count * sizeof *a->backoff_ns) == 0;
+}
+
 /* Makes the group that a join names. */
 static evb_group *make_group(evb_hub *hub, joining *j, int64_t wall_ns, evb_error *why) {
     if (!j->patterns) {
@@ -424,6 +383,7 @@ static evb_group *make_group(evb_hub *hub, joining *j, int64_t wall_ns, evb_erro
     group->id = ++hub->group_id;
     group->created_ns = wall_ns;
     group->next = j->start ? j->start : evb_journal_appended(hub->journal) + 1;
+    group->unsafe = true;
     TAILQ_INSERT_TAIL(&hub->groups, group, link);
     return group;
 }
@@ -466,10 +426,13 @@ static evb_group *group_to_join(evb_hub *hub, joining *j, int64_t wall_ns, bool 
                  group->settings.ordered ? "ordered" : "not ordered");
         return NULL;
     }
+    bool rematched = group && j->patterns && !same_patterns(j->patterns, group->patterns);
     group = group ? group : make_group(hub, j, wall_ns, why);
-    if (group)
-        group->settings = settings;
-    if (group && j->patterns)
+    if (!group)
+        return NULL;
+    group->unsafe = group->unsafe || rematched || !same_settings(&settings, &group->settings);
+    group->settings = settings;
+    if (rematched)
         take_patterns(group, j);
     if (reordered && reorder(hub, group, why))
         return NULL;
@@ -525,8 +488,9 @@ static bool claim(evb_hub *hub, evb_group *group, evb_member *member, evb_mp mp)
 /* [created, next, head, floor, ack wait] */
 static int reply_join(evb_hub *hub, const evb_request *request, const evb_group *group, bool created) {
     msgpack_packer p;
-    bool ok = evb_hub_answer(hub, request, 5, &p) && !(created ? msgpack_pack_true(&p) : msgpack_pack_false(&p)) &&
-              !msgpack_pack_uint64(&p, group->next) && !msgpack_pack_uint64(&p, evb_journal_head(hub->journal)) &&
+    bool ok = (group->unsafe ? evb_hub_answer_firm : evb_hub_answer)(hub, request, 5, &p) &&
+              !(created ? msgpack_pack_true(&p) : msgpack_pack_false(&p)) && !msgpack_pack_uint64(&p, group->next) &&
+              !msgpack_pack_uint64(&p, evb_journal_head(hub->journal)) &&
               !msgpack_pack_uint64(&p, evb_group_floor(group)) &&
               !msgpack_pack_int64(&p, group->settings.ack_wait_ns);
     return ok ? 0 : EVB_ENOMEM;
