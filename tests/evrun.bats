@@ -10,12 +10,19 @@ event_of() { # TOPIC FILTER
     evsub --from last -e "$1" | jq -c "$2"
 }
 
-# Starts evrun ARG… in the background in a session of its own, stdin from /dev/null. $PID is evrun's.
+# Starts evrun ARG… in the background in a session of its own, stdin from /dev/null, no signal ignored (as bash does it). $PID is evrun's.
 start_run() { # OUT ARG…
     local out=$1
     shift
-    start setsid evrun "$@" >"$out" 2>"$out.err" </dev/null
+    start env --default-signal setsid evrun "$@" >"$out" 2>"$out.err" </dev/null
     RUN_PID=$PID
+}
+
+# Waits until PID has ended, with STATUS.
+assert_ends() { # PID STATUS
+    local ended=0
+    wait_for_exit "$1" || ended=$?
+    assert_equal "$ended" "$2"
 }
 
 # A job that says each signal it gets, and ends with 7 on SIGTERM.
@@ -56,7 +63,7 @@ P
     start_hub
     mkdir 'd.d'
     for name in backup.sh 'a b*#' '$x' 'größe' $'\xff\x01'; do
-        ln -sf "$(command -v true)" "d.d/$name"
+        ln -sf "$(type -P true)" "d.d/$name"
         evrun -- "./d.d/$name"
     done
     evrun -- true
@@ -191,8 +198,7 @@ job.true.started'
     wait_for_text out SIGTSTP
     wait_for_text out SIGCONT
     kill -TERM "$RUN_PID"
-    run wait_for_exit "$RUN_PID"
-    assert_equal "$status" 7
+    assert_ends "$RUN_PID" 7
     assert_equal "$(event_of j.failed '[.exit, .signal]')" '[7,null]'
 }
 
@@ -205,8 +211,7 @@ job.true.started'
     read -r -t "$PATIENCE" -u "$other" line
     wait_for_text out ready
     kill -TERM "$RUN_PID"
-    run wait_for_exit "$RUN_PID"
-    assert_equal "$status" 7
+    assert_ends "$RUN_PID" 7
     read -r -t "$PATIENCE" -u "$other" line
     assert_equal "$line" SIGTERM
 }
@@ -228,8 +233,7 @@ job.true.started'
     kill -TERM "$pid" # to the job
     kill -TERM "$pid" # gives up on what is not read
     { until ! kill -TERM "$pid"; do :; done; } 2>/dev/null
-    run wait_for_exit "$pid"
-    assert_equal "$status" 143
+    assert_ends "$pid" 143
     assert_equal "$(event_of j.failed .signal)" '"SIGTERM"'
 }
 
@@ -249,8 +253,7 @@ job.true.started'
     # The fifo is opened for writing by the group alone, and at its end when the last of it is gone.
     start_run out -t j --max-time 100ms -- sh -c 'trap "" TERM; exec 4>both; sh -c "read -r _" <gate'
     timeout "$PATIENCE" cat both
-    run wait_for_exit "$RUN_PID"
-    assert_equal "$status" 124
+    assert_ends "$RUN_PID" 124
     assert_equal "$(event_of j.failed '[.timed_out, .signal]')" '[true,"SIGKILL"]'
 }
 
@@ -315,8 +318,9 @@ job.true.started'
     assert_output ''
     assert_regex "$stderr" '^evrun: j: exit 3 after [0-9.e-]+ s; its output:'
     assert_equal "$(tail -n +2 <<<"$stderr" | sort)" $'err\nout'
-    run -124 --separate-stderr evrun -q --max-time 100ms -t j -- sh -c 'seq 100000; exec cat'  < <(exec cat)
-    assert_regex "${stderr_lines[0]}" 'timed out after 0.1 s .*; the last of its output:'
+    mkfifo gate
+    run -124 --separate-stderr evrun -q --max-time 500ms -t j -- sh -c 'seq 100000; exec cat gate'
+    assert_regex "${stderr_lines[0]}" 'timed out after 0.5 s .*; the last of its output:'
     assert_equal "${stderr_lines[-1]}" 100000
 }
 
