@@ -29,7 +29,8 @@ struct evb_pub {
     uint64_t added, stored; /* events */
     size_t flying, flying_bytes;
     bool wanted;                 /* evb_pub_send was called for the open frame */
-    uint64_t max_payload;        /* the hub's; 0: not asked yet */
+    uint64_t max_payload;        /* the hub's; 0: not known yet */
+    bool asking;                 /* for it */
     evb_error failed;            /* final, once code is set */
     evb_frame *left, **left_end; /* frames that were answered with an error, or after one, in order */
 };
@@ -281,15 +282,35 @@ static bool same_topic(const evb_pub *self, const evb_event *event) {
 
 /* ---- what may be published ---- */
 
-/* Asks the hub, once, how large a payload, and so a batch, may be. */
-static int ask_limit(evb_pub *self, evb_error *err) {
+static void told_limit(void *context, evb_call *call, const evb_reply *reply) {
+    evb_pub *self = context;
     evb_status status;
+    (void)call;
+    self->asking = false;
+    if (self->failed.code)
+        return;
+    if (reply->code)
+        evb_fail(&self->failed, reply->code, "%s", reply->text);
+    else if (!evb_status_read(reply->results, &status))
+        evb_fail(&self->failed, EVB_ENOHUB, "the hub's answer does not speak evbus-protocol(7)");
+    else
+        self->max_payload = status.max_payload ? status.max_payload : EVB_PAYLOAD_DEFAULT;
+}
+
+/* Asks the hub, once, how large a payload, and so a batch, may be. EVB_EAGAIN: it has not answered yet. */
+static int ask_limit(evb_pub *self, evb_error *err) {
+    msgpack_packer packer;
     if (self->max_payload)
         return 0;
-    if (evb_bus_status(self->bus, &status, &self->failed))
-        return failure(self, err);
-    self->max_payload = status.max_payload ? status.max_payload : EVB_PAYLOAD_DEFAULT;
-    return 0;
+    evb_call *call = self->asking ? NULL : evb_call_new(self->bus, "status", 0, &packer, told_limit, self);
+    if (!self->asking && !call)
+        evb_fail(&self->failed, EVB_ENOMEM, "publisher: out of memory");
+    if (call) {
+        self->asking = true;
+        evb_call_send(self->bus, call);
+    }
+    return self->failed.code ? failure(self, err)
+                             : evb_fail(err, EVB_EAGAIN, "publisher: the hub is asked how large a payload may be");
 }
 
 static int check_payload(evb_pub *self, const evb_event *event, evb_error *err) {
@@ -391,7 +412,9 @@ static int check_record(evb_pub *self, const evb_record *rec, evb_error *err) {
 
 int evb_pub_add_record(evb_pub *self, const evb_record *rec, evb_error *err) {
     int rc = self->failed.code ? failure(self, err) : check_record(self, rec, err);
-    rc = rc ? rc : make_room(self, rec->size);
+    if (rc)
+        return rc;
+    rc = make_room(self, rec->size);
     if (rc == EVB_EAGAIN)
         return evb_fail(err, EVB_EAGAIN, "publisher: the window is full");
     if (rc)
@@ -421,7 +444,7 @@ int evb_pub_each_pending(const evb_pub *self, evb_record_fn *fn, void *context, 
     for (evb_frame *frame = self->left; rc == 0 && frame; frame = frame->next)
         rc = each_record(frame, fn, context, err);
     for (evb_call *call = self->bus->first; rc == 0 && call; call = call->next)
-        if (call->context == self)
+        if (call->context == self && call->done == published)
             rc = each_record(call->frame, fn, context, err);
     return rc ? rc : each_record(self->open, fn, context, err);
 }
@@ -464,7 +487,10 @@ int evb_publish(evb_bus *bus, const evb_event *event, uint64_t *seq, evb_error *
     if (!bus->own && !(bus->own = evb_pub_new(bus, NULL, err)))
         return EVB_ENOMEM;
     bus->own->options = (evb_pub_options){.stored = keep_seq, .context = &stored, .live = event->live};
-    int rc = evb_pub_add(bus->own, event, err);
+    int rc;
+    while ((rc = evb_pub_add(bus->own, event, err)) == EVB_EAGAIN)
+        if (evb_bus_wait(bus, NULL, 0, -1, err) < 0)
+            return EVB_EIO;
     rc = rc ? rc : evb_pub_drain(bus->own, err);
     bus->own->options.stored = NULL;
     if (seq)
