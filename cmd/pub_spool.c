@@ -103,6 +103,6 @@ int pub_spool_only(pub_spool *self, const char *url, evb_bus *bus, evb_error *er
         return rc;
     why = *err;
     evb_time_text(waits.oldest_ns, oldest);
-    return evb_fail(err, rc, "%.200s; in %.200s wait %" PRIu64 " events, the oldest of %s", why.text,
-                    evb_spool_where(self->spool), waits.events, oldest);
+    return evb_fail(err, rc, "%.200s; in %.200s wait %" PRIu64 " event%s, the oldest of %s", why.text,
+                    evb_spool_where(self->spool), waits.events, waits.events == 1 ? "" : "s", oldest);
 }
