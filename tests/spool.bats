@@ -327,3 +327,23 @@ set_clock() { # OFFSET
     env -i HOME="$BATS_TEST_TMPDIR" "$EVB_BIN/evpub" -u "$EVBUS_URL" --spool job x 2>>keep.err
     assert_exists .local/state/evbus/spool
 }
+
+@test "a stream that goes on comes back to the hub" {
+    local feed pub size
+    keep first
+    size=$(($(stat -c %s "$(spool_file)") + 1))
+    mkfifo in
+    start bash -c 'exec evpub --spool -v --timeout 1 job <in 2>pub.err' evpub
+    pub=$PID
+    exec {feed}>in
+    printf '%s\n' second third >&"$feed"
+    follow "$PATIENCE" "$(spool_file)" head -c "$size"
+    eval "start_hub $feed>&-" # which would hold the fifo open
+    evsub --from first -n 3 job >three
+    assert_equal "$(tr '\n' ' ' <three)" 'first second third '
+    echo fourth >&"$feed"
+    assert_equal "$(evsub --from first -n 4 job | tail -n 1)" fourth
+    exec {feed}>&-
+    wait_for_exit "$pub"
+    assert_equal "$(cat pub.err)" 'evpub: job: 3 events stored'
+}
