@@ -128,7 +128,7 @@ $(B)/soak/stream: $(B)/obj/tests/soak/stream.o $(B)/obj/tests/bench/line.o
 	$(Q)$(CC) $(EVB_LDFLAGS) -o $@ $^
 
 soak:
-	@scripts/deps build soak
+	@scripts/deps build plots
 	@$(MAKE) --no-print-directory all $(B)/soak/stream
 	@B='$(B)' scripts/soak
 
