@@ -7,12 +7,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/dirs.h"
 #include "base/error.h"
 
 enum { OPEN_FLAGS = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW };
@@ -22,29 +21,15 @@ int evb_replace_fail(const char *path, evb_error *err) {
     return evb_fail_errno(err, why == EACCES || why == EPERM ? EVB_EPERM : EVB_EIO, why, "%.300s", path);
 }
 
-/* Makes each directory on the way to the file. */
-static int make_way(const char *path, evb_error *err) {
-    char way[PATH_MAX];
-    size_t size = strlen(path);
-    if (size >= sizeof way) {
-        errno = ENAMETOOLONG;
-        return evb_replace_fail(path, err);
-    }
-    memcpy(way, path, size + 1);
-    for (char *slash = strchr(way + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-        *slash = '\0';
-        if (mkdir(way, 0700) < 0 && errno != EEXIST)
-            return evb_replace_fail(way, err);
-        *slash = '/';
-    }
-    return 0;
+int evb_replace_way(const char *path, evb_error *err) {
+    return evb_dirs_make_way(path) ? evb_replace_fail(path, err) : 0;
 }
 
 int evb_replace_open(const char *path, const char *temporary, evb_error *err) {
     struct stat old;
     int fd = open(temporary, OPEN_FLAGS, 0644);
     if (fd < 0 && errno == ENOENT) {
-        int rc = make_way(temporary, err);
+        int rc = evb_replace_way(temporary, err);
         if (rc)
             return rc;
         fd = open(temporary, OPEN_FLAGS, 0644);
@@ -59,20 +44,6 @@ int evb_replace_open(const char *path, const char *temporary, evb_error *err) {
     return fd;
 }
 
-/* Syncs the directory that the file lies in. */
-static int sync_place(const char *path, evb_error *err) {
-    char place[PATH_MAX];
-    const char *slash = strrchr(path, '/');
-    size_t n = slash ? (size_t)(slash - path) + 1 : 1;
-    memcpy(place, slash ? path : ".", n);
-    place[n] = '\0';
-    int fd = open(place, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int rc = fd < 0 || fsync(fd) < 0 ? evb_replace_fail(place, err) : 0;
-    if (fd >= 0)
-        close(fd);
-    return rc;
-}
-
 int evb_replace_commit(int fd, const char *path, const char *temporary, evb_error *err) {
     int rc = fsync(fd) < 0 ? evb_replace_fail(temporary, err) : 0;
     if (close(fd) < 0 && !rc)
@@ -81,7 +52,7 @@ int evb_replace_commit(int fd, const char *path, const char *temporary, evb_erro
         rc = evb_replace_fail(path, err);
     if (rc)
         unlink(temporary);
-    return rc ? rc : sync_place(path, err);
+    return rc ? rc : evb_dirs_sync_place(path) < 0 ? evb_replace_fail(path, err) : 0;
 }
 
 void evb_replace_abandon(int fd, const char *temporary) {

@@ -23,7 +23,8 @@
  *           12  9  uint64   prev: the topic's last seq before it, 0 if none   H
  *           21  9  uint64   version of the first event         H
  *           30  9  uint64   time                               H
- *           39  9  uint64   mark: on the feed, the newest seq that some subscriber may not have been sent; else 0  H
+ *           39  9  uint64   mark: on the feed, the newest seq that some subscriber may not have been sent; in the
+ *                           journal, all below this seq was on disk when the record was written; else 0   H
  *           48 18  bin8     the producer's id, 16 bytes
  *           66  9  uint64   the producer's number of this batch, from 1
  *           75  5  array32  the events
@@ -98,7 +99,7 @@ void evb_record_set_live(evb_record *rec);
 /* Computes and stores the checksum; after the stamp, once. */
 void evb_record_seal(evb_record *rec);
 
-/* Sets the mark in a feed frame's batch. */
+/* Sets the mark in a batch: of a feed frame, or of a record before it is sealed. */
 void evb_batch_set_mark(uint8_t *batch, uint64_t mark);
 
 /* Reads the next of a record's events from *cursor (at first rec->events): fills payload, headers, id and index of *event;

@@ -60,6 +60,7 @@ struct evb_group {
     evb_patterns *patterns;
     evb_group_settings settings;
     bool paused;        /* nothing is handed out; what is in hand goes on */
+    bool unsafe;        /* that it is there, its settings or paused may not be on disk */
     int64_t created_ns; /* since the epoch */
     uint64_t next, noted_next;
     evb_pending pending;

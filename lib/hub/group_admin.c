@@ -151,6 +151,7 @@ int evb_hub_group_pause(evb_hub *self, const evb_request *request, evb_error *er
         return refuse(self, request, &why);
     if (paused != group->paused) {
         group->paused = paused;
+        group->unsafe = true;
         group->replay.begun_ns = self->now_ns; /* its rate is for the time in which it may go on */
         group->replay.handed = 0;
         if (!evb_note_group(self, group))
@@ -158,7 +159,8 @@ int evb_hub_group_pause(evb_hub *self, const evb_request *request, evb_error *er
     }
     if (!paused)
         evb_group_call_all(group);
-    bool ok = evb_hub_answer(self, request, 1, &p) && !msgpack_pack_uint64(&p, group->pending.in_hand_events);
+    evb_action *reply = (group->unsafe ? evb_hub_answer_firm : evb_hub_answer)(self, request, 1, &p);
+    bool ok = reply && !msgpack_pack_uint64(&p, group->pending.in_hand_events);
     return ok ? 0 : EVB_ENOMEM;
 }
 
@@ -182,7 +184,7 @@ int evb_hub_group_reset(evb_hub *self, const evb_request *request, evb_error *er
         evb_member_refresh(m, self->now_ns);
     evb_group_call_all(group);
     bool ok =
-        evb_note_reset(self, group) && evb_hub_answer(self, request, 1, &p) && !msgpack_pack_uint64(&p, dropped);
+        evb_note_reset(self, group) && evb_hub_answer_firm(self, request, 1, &p) && !msgpack_pack_uint64(&p, dropped);
     return ok ? 0 : EVB_ENOMEM;
 }
 
@@ -197,7 +199,7 @@ int evb_hub_group_delete(evb_hub *self, const evb_request *request, evb_error *e
     bool ok = evb_note_deleted(self, group) && evb_groups_dismiss(self, group);
     TAILQ_REMOVE(&self->groups, group, link);
     evb_group_destroy(&group);
-    return ok && evb_hub_answer(self, request, 0, &p) ? 0 : EVB_ENOMEM;
+    return ok && evb_hub_answer_firm(self, request, 0, &p) ? 0 : EVB_ENOMEM;
 }
 
 /* How many events of from..to the group wants; UNCOUNTED: too many to look through in one go. */
@@ -251,7 +253,7 @@ int evb_hub_group_replay(evb_hub *self, const evb_request *request, evb_error *e
         if (!evb_note_replay(self, group))
             return EVB_ENOMEM;
     }
-    bool ok = evb_hub_answer(self, request, 1, &p) &&
+    bool ok = (dry ? evb_hub_answer : evb_hub_answer_firm)(self, request, 1, &p) &&
               !(count == UNCOUNTED ? msgpack_pack_nil(&p) : msgpack_pack_uint64(&p, count));
     return ok ? 0 : EVB_ENOMEM;
 }
@@ -438,7 +440,7 @@ static int settle(evb_hub *self, const evb_request *request, bool retry) {
                                           : evb_fail(&why, EVB_EINVAL, "a seq is a number");
     if (rc)
         return refuse(self, request, &why);
-    return evb_hub_answer(self, request, 1, &p) && !msgpack_pack_uint64(&p, count) ? 0 : EVB_ENOMEM;
+    return evb_hub_answer_firm(self, request, 1, &p) && !msgpack_pack_uint64(&p, count) ? 0 : EVB_ENOMEM;
 }
 
 int evb_hub_dead_retry(evb_hub *self, const evb_request *request, evb_error *err) {

@@ -2,11 +2,13 @@
  *
  * Invariants: `size` is the end of the last whole frame, and nothing lies behind it; after a failed write the file is
  * behind its owner's memory (`behind`) until a snapshot replaces it, and nothing is appended meanwhile.
+ * A damaged file stays as it is until a snapshot is to take its place, and is kept under another name then.
  * A failure here never stops the hub: what is lost is that some events are handed out once more after its end.
  * Leaves to others: what a body says (group_state.c). */
 #include "hub/group_log.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define XXH_INLINE_ALL
@@ -16,9 +18,9 @@
 #include "base/error.h"
 
 static const char NAME[] = "groups.log";
-static const char DAMAGED[] = "groups.damaged";
+static const char ASIDE[] = "groups.damaged";
 static const uint8_t MAGIC[4] = {'E', 'V', 'B', 'G'};
-enum { HEADER = 16, LONG_LEAST = 1 << 20, LONG_FACTOR = 4, BODY_MOST = 1 << 30 };
+enum { HEADER = 16, LONG_LEAST = 1 << 20, LONG_FACTOR = 4, BODY_MOST = 1 << 30, ASIDE_NAME = 32 };
 
 struct evb_group_log {
     evb_io *io;
@@ -26,6 +28,7 @@ struct evb_group_log {
     int fd;
     uint64_t size, snapshot; /* bytes: of all, and as of the last replace */
     bool dirty, behind, is_new;
+    bool damaged; /* the file, which stays until a snapshot replaces it */
 };
 
 static void write_header(uint8_t *h, const uint8_t *body, size_t size) {
@@ -67,14 +70,50 @@ static bool is_torn(evb_group_log *self, uint64_t end) {
     return !found;
 }
 
-static void keep_damaged(evb_group_log *self) {
-    evb_log_say(
-        &self->log,
-        "%s: damaged at byte %llu: the groups' state up to there is kept, what came later is handed out again; "
-        "the file is now %s",
-        NAME, (unsigned long long)self->size, DAMAGED);
-    self->behind = true;
-    self->io->rename(self->io, NAME, DAMAGED);
+/* Whether the file has these bytes and no more. *there: whether it is there. */
+static bool has_bytes(evb_group_log *self, const char *name, const evb_buf *bytes, bool *there) {
+    int fd = self->io->open(self->io, name, false);
+    evb_buf file = {0};
+    *there = fd >= 0;
+    if (fd < 0)
+        return false;
+    bool same = self->io->size(self->io, fd) == (off_t)bytes->size && evb_buf_reserve(&file, bytes->size + 1) &&
+                evb_io_read_all(self->io, fd, file.data, bytes->size, 0) == 0 &&
+                memcmp(file.data, bytes->data, bytes->size) == 0;
+    self->io->close(self->io, fd);
+    evb_buf_free(&file);
+    return same;
+}
+
+/* Writes the bytes under the first name groups.damaged, groups.damaged.2… that no file has, unless one has them already. */
+static bool write_aside(evb_group_log *self, const evb_buf *bytes) {
+    char name[ASIDE_NAME];
+    bool there = true, ok = false;
+    snprintf(name, sizeof name, "%s", ASIDE);
+    for (unsigned n = 2; !ok && there; n++) {
+        ok = has_bytes(self, name, bytes, &there);
+        if (!ok && there)
+            snprintf(name, sizeof name, "%s.%u", ASIDE, n);
+    }
+    ok = ok || evb_io_replace(self->io, name, bytes->data, bytes->size) == 0;
+    if (ok)
+        evb_log_say(&self->log, "%s: the damaged file is kept as %s", NAME, name);
+    return ok;
+}
+
+/* Keeps a copy of the damaged file before another takes its place. False and errno. */
+static bool keep_aside(evb_group_log *self) {
+    evb_buf copy = {0};
+    off_t end = self->io->size(self->io, self->fd);
+    bool ok = end >= 0 && evb_buf_reserve(&copy, (size_t)end + 1) &&
+              evb_io_read_all(self->io, self->fd, copy.data, (size_t)end, 0) == 0;
+    copy.size = ok ? (size_t)end : 0;
+    ok = ok && write_aside(self, &copy);
+    int why = errno;
+    evb_buf_free(&copy);
+    self->damaged = !ok;
+    errno = why;
+    return ok;
 }
 
 static int read_all(evb_group_log *self, evb_group_log_fn *each, void *context, bool *damaged, evb_error *err) {
@@ -92,8 +131,12 @@ static int read_all(evb_group_log *self, evb_group_log_fn *each, void *context, 
     }
     evb_buf_free(&body);
     *damaged = rc == -2 || (rc < 0 && !is_torn(self, (uint64_t)end));
+    self->damaged = self->behind = *damaged;
     if (*damaged)
-        keep_damaged(self);
+        evb_log_say(&self->log,
+                    "%s: damaged at byte %llu: the groups' state up to there is kept, what came later is handed out "
+                    "again",
+                    NAME, (unsigned long long)self->size);
     else if (rc < 0 && self->io->truncate(self->io, self->fd, (off_t)self->size))
         return evb_fail_errno(err, EVB_EIO, errno, "%s: cannot cut off its torn end", NAME);
     return 0;
@@ -111,7 +154,7 @@ evb_group_log *evb_group_log_new(evb_io *io, evb_log log, evb_group_log_fn *each
     self->fd = io->open(io, NAME, false);
     self->is_new = self->fd < 0 && errno == ENOENT;
     if (self->is_new)
-        self->fd = io->open(io, NAME, true);
+        self->fd = evb_io_create(io, NAME);
     if (self->fd < 0)
         evb_fail_errno(err, self->is_new ? EVB_ESTORE : EVB_EIO, errno, "%s", NAME);
     if (self->fd < 0 || read_all(self, each, context, damaged, err))
@@ -173,7 +216,7 @@ bool evb_group_log_replace(evb_group_log *self, const uint8_t *body, size_t size
     bool ok = evb_buf_add(&file, h, HEADER) && evb_buf_add(&file, body, size);
     if (!ok)
         errno = ENOMEM;
-    ok = ok && evb_io_replace(self->io, NAME, file.data, file.size) == 0;
+    ok = ok && (!self->damaged || keep_aside(self)) && evb_io_replace(self->io, NAME, file.data, file.size) == 0;
     int why = errno, fd = ok ? self->io->open(self->io, NAME, false) : -1;
     uint64_t written = file.size;
     evb_buf_free(&file);
@@ -188,10 +231,11 @@ bool evb_group_log_replace(evb_group_log *self, const uint8_t *body, size_t size
     return true;
 }
 
-void evb_group_log_sync(evb_group_log *self) {
-    if (self->dirty && self->io->datasync(self->io, self->fd))
-        fail_behind(self, errno);
-    self->dirty = false;
-}
+bool evb_group_log_is_behind(const evb_group_log *self) { return self->behind; }
 
-bool evb_group_log_is_dirty(const evb_group_log *self) { return self->dirty; }
+bool evb_group_log_sync(evb_group_log *self) {
+    if (self->dirty && self->io->datasync(self->io, self->fd))
+        return fail_behind(self, errno);
+    self->dirty = false;
+    return !self->behind;
+}

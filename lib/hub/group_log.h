@@ -16,8 +16,8 @@ typedef struct evb_group_log evb_group_log;
 typedef bool evb_group_log_fn(void *context, const uint8_t *body, size_t size);
 
 /* Opens or makes it and reads it through `each`. What is behind a damaged frame, or one that is not understood, is not
- * read: the file is then kept under the name groups.damaged, which is said on log, and *damaged set; the caller is to
- * replace it. io is borrowed. NULL and *err: EVB_EIO, EVB_ESTORE, EVB_ENOMEM. */
+ * read, which is said on log, and *damaged set; the caller is to replace it, which keeps the old file under the name
+ * groups.damaged (or groups.damaged.2…). io is borrowed. NULL and *err: EVB_EIO, EVB_ESTORE, EVB_ENOMEM. */
 evb_group_log *evb_group_log_new(evb_io *io, evb_log log, evb_group_log_fn *each, void *context, bool *damaged,
                                  evb_error *err);
 void evb_group_log_destroy(evb_group_log **self);
@@ -34,8 +34,10 @@ bool evb_group_log_is_long(const evb_group_log *self);
 /* Puts a file with just this frame in its place, safely. False as append. */
 bool evb_group_log_replace(evb_group_log *self, const uint8_t *body, size_t size);
 
-/* Makes safe what was appended. */
-void evb_group_log_sync(evb_group_log *self);
-bool evb_group_log_is_dirty(const evb_group_log *self);
+/* Whether something was not written that should have been. */
+bool evb_group_log_is_behind(const evb_group_log *self);
+
+/* Makes safe what was appended. False as append. */
+bool evb_group_log_sync(evb_group_log *self);
 
 #endif

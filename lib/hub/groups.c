@@ -3,8 +3,9 @@
  * Members ask ("group"), and are answered at once: with events, or with none; then they are hungry, and are told by an
  * empty frame on their welcome's topic when there may be some, one member for each record that matches.
  * Invariants: a member is there from its join until it leaves, its connection goes, or the hub ends; a token names one
- * member of one group. What the round has noted is written before any of its answers is given out.
- * Leaves to others: what is handed out (group.c), the notes (group_state.c), looking and repairing (group_admin.c). */
+ * member of one group.
+ * Leaves to others: what is handed out (group.c), the notes (group_state.c) and their file (group_keep.c), looking and
+ * repairing (group_admin.c). */
 #include "hub/groups.h"
 
 #include <inttypes.h>
@@ -15,48 +16,11 @@
 #include "base/error.h"
 #include "hub/attempt.h"
 #include "hub/dead.h"
-#include "hub/group_log.h"
 #include "hub/group_state.h"
 #include "hub/hub_private.h"
 
 enum { TAKE_BYTES_MOST = EVB_FETCH_MOST, TOKEN_FIXED = 30 };
-static const int64_t KEEP_NS = EVB_SECOND_NS;
 static const char WELCOME[] = "$hub.welcome.";
-
-/* ---- opening and closing ---- */
-
-int evb_groups_open(evb_hub *hub, evb_error *err) {
-    bool damaged;
-    hub->group_log =
-        evb_group_log_new(evb_journal_io(hub->journal), hub->options.log, evb_group_state_read, hub, &damaged, err);
-    if (!hub->group_log)
-        return err->code;
-    if (evb_group_log_is_new(hub->group_log) && evb_journal_head(hub->journal))
-        evb_log_say(&hub->options.log, "groups.log: it was not there: a group that there was begins anew");
-    return evb_group_state_settle(hub, hub->now_ns, err);
-}
-
-/* Puts a snapshot in the file's place. */
-static int write_snapshot(evb_hub *hub, evb_error *err) {
-    hub->notes.size = 0;
-    if (!evb_group_state_write(hub))
-        return evb_fail(err, EVB_ENOMEM, "hub: out of memory");
-    evb_group_log_replace(hub->group_log, hub->notes.data, hub->notes.size);
-    hub->notes.size = 0;
-    return 0;
-}
-
-void evb_groups_close(evb_hub *hub) {
-    evb_error err;
-    if (hub->group_log && evb_groups_keep(hub, &err) == 0 && evb_group_log_is_long(hub->group_log))
-        write_snapshot(hub, &err);
-    evb_group_log_destroy(&hub->group_log);
-    for (evb_group *g; (g = TAILQ_FIRST(&hub->groups));) {
-        TAILQ_REMOVE(&hub->groups, g, link);
-        evb_group_destroy(&g);
-    }
-    evb_buf_free(&hub->notes);
-}
 
 /* ---- finding ---- */
 
@@ -196,7 +160,7 @@ static uint64_t work_for(const evb_group *group) {
     return group->settings.ordered ? group->pending.waiting_count : group->pending.waiting_events;
 }
 
-static int tell_members(evb_hub *hub) {
+int evb_groups_tell(evb_hub *hub) {
     evb_group *group;
     evb_member *m;
     TAILQ_FOREACH (group, &hub->groups, link) {
@@ -264,18 +228,7 @@ int evb_groups_tick(evb_hub *hub, evb_error *err) {
         if (!evb_note_progress(hub, group))
             return evb_fail(err, EVB_ENOMEM, "hub: out of memory");
     }
-    evb_group_log_sync(hub->group_log);
-    return evb_group_log_is_long(hub->group_log) ? write_snapshot(hub, err) : 0;
-}
-
-int evb_groups_keep(evb_hub *hub, evb_error *err) {
-    if (hub->notes.size) {
-        evb_group_log_append(hub->group_log, hub->notes.data, hub->notes.size);
-        hub->notes.size = 0;
-        if (hub->keep_due_ns == INT64_MAX)
-            hub->keep_due_ns = hub->now_ns + KEEP_NS;
-    }
-    return tell_members(hub) ? evb_fail(err, EVB_ENOMEM, "hub: out of memory") : 0;
+    return evb_groups_sync(hub, err);
 }
 
 /* ---- leaving ---- */
@@ -323,16 +276,21 @@ typedef struct {
     evb_patterns *patterns;  /* NULL: those that the group has */
     uint64_t start;          /* 0: from now */
     evb_mp settings, claims; /* claims, and the token before it, behind each other */
+    bool whole;              /* patterns and settings take the place of what the group has */
 } joining;
 
-/* Reads one setting of a join into *s. False: it is none, or bad. */
-static bool read_setting(evb_mp *mp, evb_group_settings *s) {
+/* Reads one setting of a join into *s. "whole" sets *s to the defaults. False: it is none, or bad. */
+static bool read_setting(evb_mp *mp, evb_group_settings *s, bool *whole) {
     const char *name;
     size_t size;
     uint64_t value;
     uint32_t count;
     if (!evb_mp_str(mp, &name, &size))
         return false;
+    if (size == 5 && memcmp(name, "whole", 5) == 0) {
+        *s = EVB_GROUP_DEFAULTS;
+        return evb_mp_bool(mp, whole);
+    }
     if (size == 7 && memcmp(name, "ordered", 7) == 0)
         return evb_mp_bool(mp, &s->ordered);
     if (size == 8 && memcmp(name, "listener", 8) == 0)
@@ -360,14 +318,14 @@ static bool read_setting(evb_mp *mp, evb_group_settings *s) {
     return true;
 }
 
-static bool read_settings(evb_mp mp, evb_group_settings *s) {
+static bool read_settings(evb_mp mp, evb_group_settings *s, bool *whole) {
     uint32_t count = 0;
     if (evb_mp_nil(&mp))
         return true;
     if (!evb_mp_map(&mp, &count))
         return false;
     while (count--)
-        if (!read_setting(&mp, s))
+        if (!read_setting(&mp, s, whole))
             return false;
     return true;
 }
@@ -403,6 +361,12 @@ static bool same_patterns(const evb_patterns *a, const evb_patterns *b) {
     return true;
 }
 
+static bool same_settings(const evb_group_settings *a, const evb_group_settings *b) {
+    return a->ack_wait_ns == b->ack_wait_ns && a->max_deliver == b->max_deliver && a->max_pending == b->max_pending &&
+           a->ordered == b->ordered && a->listener == b->listener && a->backoff_count == b->backoff_count &&
+           memcmp(a->backoff_ns, b->backoff_ns, a->backoff_count * sizeof *a->backoff_ns) == 0;
+}
+
 /* Makes the group that a join names. */
 static evb_group *make_group(evb_hub *hub, joining *j, int64_t wall_ns, evb_error *why) {
     if (!j->patterns) {
@@ -419,8 +383,26 @@ static evb_group *make_group(evb_hub *hub, joining *j, int64_t wall_ns, evb_erro
     group->id = ++hub->group_id;
     group->created_ns = wall_ns;
     group->next = j->start ? j->start : evb_journal_appended(hub->journal) + 1;
+    group->unsafe = true;
     TAILQ_INSERT_TAIL(&hub->groups, group, link);
     return group;
+}
+
+/* What the group looks at from now on is matched with these patterns. */
+static void take_patterns(evb_group *group, joining *j) {
+    evb_patterns *old = group->patterns;
+    group->patterns = j->patterns;
+    j->patterns = old; /* which the join destroys */
+}
+
+/* The group has begun to keep its topics' order, or has ceased to: what is in members' hands is anybody's for that. An
+ * acknowledgement of it still counts. */
+static int reorder(evb_hub *hub, evb_group *group, evb_error *why) {
+    evb_member *m;
+    int rc = 0;
+    TAILQ_FOREACH (m, &group->members, link)
+        rc = rc ? rc : evb_group_release(hub, group, m, NULL, 0, hub->now_ns, why);
+    return rc ? rc : evb_group_relane(hub, group, why);
 }
 
 /* The group that a join names, made if it is new, with the settings that the join wants. */
@@ -428,24 +410,32 @@ static evb_group *group_to_join(evb_hub *hub, joining *j, int64_t wall_ns, bool 
     evb_group *group = evb_groups_find(hub, j->name, j->name_size);
     evb_group_settings settings = group ? group->settings : EVB_GROUP_DEFAULTS;
     *created = !group;
-    if (!read_settings(j->settings, &settings)) {
+    if (!read_settings(j->settings, &settings, &j->whole)) {
         evb_fail(why, EVB_EINVAL, "group.join: bad settings");
         return NULL;
     }
-    if (group && j->patterns && !same_patterns(j->patterns, group->patterns)) {
+    if (group && j->patterns && !j->whole && !same_patterns(j->patterns, group->patterns)) {
         evb_fail(why, EVB_EINVAL,
                  "group %s has other patterns: join it without any, or delete it first (evctl group %s delete)",
                  group->name, group->name);
         return NULL;
     }
-    if (group && settings.ordered != group->settings.ordered && group->pending.events) {
+    bool reordered = group && settings.ordered != group->settings.ordered;
+    if (reordered && !j->whole && group->pending.events) {
         evb_fail(why, EVB_EINVAL, "group %s is %s, and has events pending", group->name,
                  group->settings.ordered ? "ordered" : "not ordered");
         return NULL;
     }
+    bool rematched = group && j->patterns && !same_patterns(j->patterns, group->patterns);
     group = group ? group : make_group(hub, j, wall_ns, why);
-    if (group)
-        group->settings = settings;
+    if (!group)
+        return NULL;
+    group->unsafe = group->unsafe || rematched || !same_settings(&settings, &group->settings);
+    group->settings = settings;
+    if (rematched)
+        take_patterns(group, j);
+    if (reordered && reorder(hub, group, why))
+        return NULL;
     return group;
 }
 
@@ -498,8 +488,9 @@ static bool claim(evb_hub *hub, evb_group *group, evb_member *member, evb_mp mp)
 /* [created, next, head, floor, ack wait] */
 static int reply_join(evb_hub *hub, const evb_request *request, const evb_group *group, bool created) {
     msgpack_packer p;
-    bool ok = evb_hub_answer(hub, request, 5, &p) && !(created ? msgpack_pack_true(&p) : msgpack_pack_false(&p)) &&
-              !msgpack_pack_uint64(&p, group->next) && !msgpack_pack_uint64(&p, evb_journal_head(hub->journal)) &&
+    bool ok = (group->unsafe ? evb_hub_answer_firm : evb_hub_answer)(hub, request, 5, &p) &&
+              !(created ? msgpack_pack_true(&p) : msgpack_pack_false(&p)) && !msgpack_pack_uint64(&p, group->next) &&
+              !msgpack_pack_uint64(&p, evb_journal_head(hub->journal)) &&
               !msgpack_pack_uint64(&p, evb_group_floor(group)) &&
               !msgpack_pack_int64(&p, group->settings.ack_wait_ns);
     return ok ? 0 : EVB_ENOMEM;

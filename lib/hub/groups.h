@@ -35,7 +35,14 @@ bool evb_groups_dismiss(evb_hub *hub, evb_group *group);
 int64_t evb_groups_deadline(const evb_hub *hub);
 int evb_groups_tick(evb_hub *hub, evb_error *err);
 
-/* The round's end: writes what was noted, and tells members. EVB_ENOMEM. */
+/* The round's end: writes what was noted, makes it safe where an answer promises that, and tells members. Where it could
+ * not be made safe, those answers become refusals. EVB_ENOMEM. */
 int evb_groups_keep(evb_hub *hub, evb_error *err);
+
+/* Makes safe what was written, and writes the file anew when it is long, or behind. EVB_ENOMEM. */
+int evb_groups_sync(evb_hub *hub, evb_error *err);
+
+/* Tells those members who are to be told that there is something for them. EVB_ENOMEM. */
+int evb_groups_tell(evb_hub *hub);
 
 #endif

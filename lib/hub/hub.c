@@ -33,7 +33,7 @@ evb_hub *evb_hub_new(evb_journal *journal, const evb_hub_options *options, int64
     TAILQ_INIT(&self->groups);
     TAILQ_INIT(&self->clients);
     self->live_counts = evb_table_new();
-    self->commands = evb_commands_new(monotonic_ns);
+    self->commands = evb_commands_new(monotonic_ns, evb_journal_appended(journal));
     if (!self->live_counts || !self->commands)
         evb_fail(err, EVB_ENOMEM, "hub: out of memory");
     if (!self->live_counts || !self->commands || evb_groups_open(self, err) ||
@@ -164,20 +164,46 @@ int evb_hub_feed_own(evb_hub *self, const evb_record *rec, evb_buf *record) {
     return rc ? rc : evb_hub_feed(self, rec);
 }
 
+static bool pack_reply(evb_buf *head, const char *word, uint64_t id, uint32_t elements, msgpack_packer *packer) {
+    evb_mp_packer(packer, head);
+    return !msgpack_pack_array(packer, elements) && !evb_mp_pack_str(packer, word, strlen(word)) &&
+           !msgpack_pack_uint64(packer, id);
+}
+
 static evb_action *begin_reply(evb_hub *self, const evb_request *request, const char *word, uint32_t elements,
                                msgpack_packer *packer) {
     evb_action *reply = evb_hub_act(self, EVB_ACTION_REPLY);
     if (!reply)
         return NULL;
     reply->peer = request->peer;
-    evb_mp_packer(packer, &reply->head);
-    int rc = msgpack_pack_array(packer, elements) || evb_mp_pack_str(packer, word, strlen(word)) ||
-             msgpack_pack_uint64(packer, request->id);
-    return rc ? NULL : reply;
+    return pack_reply(&reply->head, word, request->id, elements, packer) ? reply : NULL;
 }
 
 evb_action *evb_hub_answer(evb_hub *self, const evb_request *request, uint32_t results, msgpack_packer *packer) {
     return begin_reply(self, request, "ok", results + 2, packer);
+}
+
+evb_action *evb_hub_answer_firm(evb_hub *self, const evb_request *request, uint32_t results, msgpack_packer *packer) {
+    evb_action *reply = evb_hub_answer(self, request, results, packer);
+    if (reply) {
+        reply->firm = self->firm = true;
+        reply->id = request->id;
+    }
+    return reply;
+}
+
+int evb_hub_refuse_firm(evb_hub *self, const char *text) {
+    msgpack_packer packer;
+    for (size_t i = 0; i < self->action_count; i++) {
+        evb_action *reply = &self->actions[i];
+        if (!reply->firm)
+            continue;
+        reply->head.size = 0;
+        if (!pack_reply(&reply->head, "error", reply->id, 4, &packer) || evb_mp_pack_str(&packer, "store", 5) ||
+            evb_mp_pack_str(&packer, text, strlen(text)))
+            return EVB_ENOMEM;
+    }
+    return 0;
 }
 
 /* A reason may quote what a stranger has sent: what is no text becomes question marks. */

@@ -33,6 +33,8 @@ typedef struct {
     void *peer;
     evb_buf head, body;
     bool has_body;
+    bool firm;   /* it says that a group's state is safe */
+    uint64_t id; /* of the request, where firm */
     /* poke: head is the topic of an empty frame, as for a beat */
     /* feed: a frame within the body of a request of this round, or within memory of the hub's own; its batch, for the mark; its last seq (0: live) */
     uint8_t *frame;

@@ -52,6 +52,7 @@ struct evb_hub {
     evb_group_log *group_log;
     evb_buf notes;       /* of this round, for group_log */
     int64_t keep_due_ns; /* when group_log is to be made safe */
+    bool firm;           /* an answer of this round is firm */
 
     evb_schedule *schedule;
 };
@@ -73,6 +74,12 @@ evb_action *evb_hub_act(evb_hub *self, evb_action_kind kind);
 
 /* Begins a reply ["ok", id, …] of `results` results; *packer goes on with them. NULL: out of memory. */
 evb_action *evb_hub_answer(evb_hub *self, const evb_request *request, uint32_t results, msgpack_packer *packer);
+
+/* The same for an answer that is given out only once groups.log is on disk. */
+evb_action *evb_hub_answer_firm(evb_hub *self, const evb_request *request, uint32_t results, msgpack_packer *packer);
+
+/* Makes this round's firm answers refusals, "store" and text. EVB_ENOMEM. */
+int evb_hub_refuse_firm(evb_hub *self, const char *text);
 
 /* Replies ["error", id, code, text]. EVB_ENOMEM. */
 int evb_hub_refuse(evb_hub *self, const evb_request *request, const char *code, const char *text);

@@ -175,5 +175,5 @@ int evb_hub_dead_edit(evb_hub *hub, const evb_request *request, evb_error *err) 
         return evb_fail(err, rc, "%s", why.text);
     if (rc)
         return evb_hub_refuse_error(hub, request, &why);
-    return evb_hub_answer(hub, request, 1, &p) && !msgpack_pack_uint64(&p, retry) ? 0 : EVB_ENOMEM;
+    return evb_hub_answer_firm(hub, request, 1, &p) && !msgpack_pack_uint64(&p, retry) ? 0 : EVB_ENOMEM;
 }

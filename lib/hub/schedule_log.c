@@ -176,16 +176,8 @@ int evb_schedule_log_read(evb_schedule_log *self, uint64_t offset, size_t size, 
 /* ---- appending ---- */
 
 static int create(evb_schedule_log *self, evb_error *err) {
-    self->fd = self->io->open(self->io, NAME, true);
-    if (self->fd < 0)
-        return evb_fail_errno(err, EVB_ESTORE, errno, "%s", NAME);
-    if (self->io->sync_dir(self->io) == 0)
-        return 0;
-    int rc = evb_fail_errno(err, EVB_ESTORE, errno, "%s", NAME);
-    self->io->close(self->io, self->fd);
-    self->io->remove(self->io, NAME);
-    self->fd = -1;
-    return rc;
+    self->fd = evb_io_create(self->io, NAME);
+    return self->fd < 0 ? evb_fail_errno(err, EVB_ESTORE, errno, "%s", NAME) : 0;
 }
 
 static int write_frame(evb_schedule_log *self, const evb_buf *frame, evb_error *err) {

@@ -187,7 +187,7 @@ static int load(evb_gone *self, evb_error *err) {
 static int open_file(evb_gone *self, evb_error *err) {
     self->fd = self->io->open(self->io, NAME, false);
     if (self->fd < 0 && errno == ENOENT)
-        self->fd = self->io->open(self->io, NAME, true);
+        self->fd = evb_io_create(self->io, NAME);
     return self->fd < 0 ? evb_fail_errno(err, EVB_EIO, errno, "%s", NAME) : 0;
 }
 

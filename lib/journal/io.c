@@ -36,6 +36,17 @@ int evb_io_write_all(evb_io *io, int fd, const void *data, size_t size, off_t of
     return 0;
 }
 
+int evb_io_create(evb_io *io, const char *name) {
+    int fd = io->open(io, name, true);
+    if (fd < 0 || io->sync_dir(io) == 0)
+        return fd;
+    int why = errno;
+    io->close(io, fd);
+    io->remove(io, name);
+    errno = why;
+    return -1;
+}
+
 int evb_io_replace(evb_io *io, const char *name, const void *data, size_t size) {
     char temp[256];
     snprintf(temp, sizeof temp, "%s.new", name);

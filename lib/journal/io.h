@@ -42,6 +42,9 @@ void evb_io_destroy(evb_io **self);
 int evb_io_read_all(evb_io *io, int fd, void *data, size_t size, off_t offset);
 int evb_io_write_all(evb_io *io, int fd, const void *data, size_t size, off_t offset);
 
+/* Makes a new file whose name is safe when it returns. A descriptor; -1 and errno: there is none. */
+int evb_io_create(evb_io *io, const char *name);
+
 /* Writes a whole file under a name that it gets only when its bytes are safe (write, sync, rename, sync_dir). */
 int evb_io_replace(evb_io *io, const char *name, const void *data, size_t size);
 

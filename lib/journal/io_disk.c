@@ -4,14 +4,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "base/dirs.h"
 #include "base/error.h"
 #include "journal/io.h"
 
@@ -95,26 +94,8 @@ static void disk_destroy(evb_io *io) {
     free(io);
 }
 
-/* mkdir -p, mode 0700. */
-static int make_dirs(const char *dir) {
-    char path[PATH_MAX];
-    if (snprintf(path, sizeof path, "%s", dir) >= (int)sizeof path) {
-        errno = ENAMETOOLONG;
-        return -1;
-    }
-    for (char *p = path + 1; *p; p++) {
-        if (*p != '/')
-            continue;
-        *p = 0;
-        if (mkdir(path, 0700) && errno != EEXIST)
-            return -1;
-        *p = '/';
-    }
-    return mkdir(path, 0700) && errno != EEXIST ? -1 : 0;
-}
-
 evb_io *evb_io_disk_new(const char *dir, evb_error *err) {
-    int fd = make_dirs(dir) ? -1 : open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = evb_dirs_make(dir) ? -1 : open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) {
         evb_fail_errno(err, errno == EACCES || errno == EPERM ? EVB_EPERM : EVB_EIO, errno, "%s", dir);
         return NULL;

@@ -119,15 +119,14 @@ int evb_journal_add_segment(evb_journal *self, evb_segment segment, evb_error *e
 static int create_segment(evb_journal *self, uint64_t first, evb_error *err) {
     char name[EVB_SEGMENT_NAME];
     evb_segment_name(first, name);
-    int fd = self->io->open(self->io, name, true);
+    int fd = evb_io_create(self->io, name);
     if (fd < 0)
         return evb_fail_errno(err, EVB_ESTORE, errno, "%s: cannot begin a segment", name);
-    if (self->io->sync_dir(self->io) == 0 &&
-        evb_journal_add_segment(self, (evb_segment){.first = first, .next = first, .fd = fd}, err) == 0)
-        return 0;
-    int rc = evb_fail_errno(err, EVB_ESTORE, errno, "%s: cannot begin a segment", name);
-    self->io->close(self->io, fd);
-    self->io->remove(self->io, name);
+    int rc = evb_journal_add_segment(self, (evb_segment){.first = first, .next = first, .fd = fd}, err);
+    if (rc) {
+        self->io->close(self->io, fd);
+        self->io->remove(self->io, name);
+    }
     return rc;
 }
 
@@ -197,6 +196,7 @@ static int stamp(evb_journal *self, evb_record *rec, size_t i, uint64_t seq, int
     self->touched[i] = topic;
     self->before[i] = *topic;
     evb_record_stamp(rec, seq, topic->last, topic->version + 1, now_ns);
+    evb_batch_set_mark(rec->batch, self->synced);
     evb_record_seal(rec);
     topic->last = seq + rec->count - 1;
     topic->version += rec->count;
@@ -285,7 +285,7 @@ int evb_journal_sync(evb_journal *self, evb_error *err) {
         self->broken = true;
         return evb_fail_errno(err, EVB_EIO, errno, "journal: fdatasync failed");
     }
-    self->durable = seg->next;
+    self->durable = self->synced = seg->next;
     return 0;
 }
 

@@ -45,7 +45,8 @@ struct evb_journal {
     uint64_t purged;       /* bytes of topics purged since segments were last looked through for them */
     evb_segment *segments; /* ascending; never empty; the last is the one appended to, and open */
     size_t segment_count;
-    uint64_t durable;                 /* all below this seq is safe */
+    uint64_t durable;                 /* all below this seq is safe, or counts as that */
+    uint64_t synced;                  /* all below this seq is on disk */
     uint64_t bytes;                   /* of all segments */
     uint64_t unchecked;               /* bytes appended since the disk's room was looked at */
     bool full;                        /* too little room: nothing is taken */

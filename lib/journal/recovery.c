@@ -1,9 +1,9 @@
 /* recovery.c: from what lies in the directory to a journal that can be appended to.
  *
  * Only the last segment is read, however many there are: a sealed segment's extent is in its name and the next one's.
- * What follows the last whole record of the last segment, with no good record behind it, is a torn tail: a write that
- * was under way when the machine or the hub ended. It was never acknowledged, and is cut off and said. A bad record
- * with a good one behind it is damage: refused, until evctl repair is asked.
+ * A bad record of the last segment is a torn tail, with all behind it, unless a record behind it says that it was safe
+ * once: several writes share a sync, and a machine that goes down in mid-sync may have done the later ones only. What is
+ * torn was never acknowledged, and is cut off and said. Else it is damage: refused, until evctl repair is asked.
  * The catalog is brought from its own seq to the journal's end; one that is missing, damaged or ahead is built anew.
  * Leaves to others: looking into the sealed segments (reading.c when they are read, verify.c). */
 #include <errno.h>
@@ -60,25 +60,21 @@ static int cut_tail(evb_journal *self, evb_segment *seg, uint64_t end, const cha
     return 0;
 }
 
-/* A bad record at scan->offset: is there a good one, of a later seq, behind it? */
+/* A bad record at scan->offset: was it acknowledged, or a write under way? */
 static int judge_tail(evb_journal *self, evb_segment *seg, evb_scan *scan, const char *reason, evb_error *err) {
     evb_error why;
     evb_record rec;
     uint64_t end = scan->end;
-    int rc;
-    while ((rc = evb_scan_resync(scan, &why)) > 0) {
-        uint64_t found = scan->offset;
-        if (evb_scan_next(scan, &rec, &why) > 0 && rec.seq >= seg->next) {
-            evb_segment_fail(seg, EVB_EDAMAGED, seg->size, seg->next, reason, err);
-            size_t used = strlen(err->text);
-            evb_error head = *err;
-            return evb_fail(err, EVB_EDAMAGED,
-                            "%.*s; a good record follows at offset %" PRIu64 " (seq %" PRIu64 "): run evctl repair",
-                            (int)used, head.text, found, rec.seq);
-        }
-        scan->offset = found;
-    }
-    return rc < 0 ? evb_fail(err, rc, "journal: %s", why.text) : cut_tail(self, seg, end, reason, err);
+    int rc = evb_scan_proof(scan, seg->next, &rec, &why);
+    if (rc < 0)
+        return evb_fail(err, rc, "journal: %s", why.text);
+    if (rc == 0)
+        return cut_tail(self, seg, end, reason, err);
+    evb_segment_fail(seg, EVB_EDAMAGED, seg->size, seg->next, reason, err);
+    evb_error head = *err;
+    return evb_fail(err, EVB_EDAMAGED,
+                    "%s; a good record follows at offset %" PRIu64 " (seq %" PRIu64 "): run evctl repair", head.text,
+                    scan->offset, rec.seq);
 }
 
 static int read_last(evb_journal *self, evb_error *err) {
@@ -111,8 +107,8 @@ static int read_last(evb_journal *self, evb_error *err) {
 static int begin_journal(evb_journal *self, evb_error *err) {
     char name[EVB_SEGMENT_NAME];
     evb_segment_name(1, name);
-    int fd = self->io->open(self->io, name, true);
-    if (fd < 0 || self->io->sync_dir(self->io))
+    int fd = evb_io_create(self->io, name);
+    if (fd < 0)
         return evb_fail_errno(err, EVB_EIO, errno, "%s", name);
     return evb_journal_add_segment(self, (evb_segment){.first = 1, .next = 1, .fd = fd}, err);
 }
@@ -227,8 +223,9 @@ int evb_journal_recover(evb_journal *self, const char *catalog_path, evb_error *
         rc = recover_catalog(self, catalog_path, err);
     if (rc)
         return rc;
-    if (self->io->datasync(self->io, evb_journal_active(self)->fd))
-        return evb_fail_errno(err, EVB_EIO, errno, "journal: fdatasync failed");
-    self->durable = evb_journal_active(self)->next;
+    /* What a killed hub has left may be in the page cache only: its bytes, and the names of its files. */
+    if (self->io->datasync(self->io, evb_journal_active(self)->fd) || self->io->sync_dir(self->io))
+        return evb_fail_errno(err, EVB_EIO, errno, "journal: cannot sync what is there");
+    self->durable = self->synced = evb_journal_active(self)->next;
     return 0;
 }

@@ -88,4 +88,22 @@ int evb_scan_resync(evb_scan *scan, evb_error *err) {
     return 0;
 }
 
+int evb_scan_proof(evb_scan *scan, uint64_t next, evb_record *proof, evb_error *err) {
+    int rc;
+    while ((rc = evb_scan_resync(scan, err)) > 0) {
+        uint64_t found = scan->offset;
+        rc = evb_scan_next(scan, proof, err);
+        uint64_t end = scan->offset;
+        scan->offset = found;
+        if (rc < 0)
+            return rc;
+        if (proof->seq < next)
+            continue; /* bytes of an event that look like a record */
+        if (!proof->mark || proof->mark > next)
+            return 1;
+        scan->offset = end - 1; /* resync looks behind it */
+    }
+    return rc;
+}
+
 void evb_scan_free(evb_scan *scan) { evb_buf_free(&scan->buf); }

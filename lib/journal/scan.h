@@ -27,6 +27,11 @@ int evb_scan_next(evb_scan *scan, evb_record *rec, evb_error *err);
  * EVB_ENOMEM. */
 int evb_scan_resync(evb_scan *scan, evb_error *err);
 
+/* From a fault at scan->offset on, where the record of seq `next` should begin: looks for a good record that proves that
+ * this one was safe once (record.h, `mark`): 1 and *proof, the walk standing where that begins; 0: there is none, so what
+ * is there is a write under way when the machine went down; EVB_EIO, EVB_ENOMEM. */
+int evb_scan_proof(evb_scan *scan, uint64_t next, evb_record *proof, evb_error *err);
+
 void evb_scan_free(evb_scan *scan);
 
 #endif

@@ -139,10 +139,32 @@ static const char *fault_of(const walk *w, const evb_record *rec) {
                                        : evb_record_check_events(rec, EVB_PAYLOAD_MOST, NULL);
 }
 
+/* Whether what begins at the fault, in the last segment, was never acknowledged: 1, 0, or an error. */
+static int is_tail(walk *w) {
+    evb_record rec;
+    uint64_t at = w->scan.offset;
+    int rc = evb_scan_proof(&w->scan, w->expected, &rec, w->err);
+    w->scan.offset = at;
+    return rc < 0 ? rc : !rc;
+}
+
+static int pass_tail(walk *w, uint64_t from, const char *reason) {
+    w->scan.offset = w->scan.end;
+    w->out->tail_bytes = w->scan.end - from;
+    evb_log_say(&w->log,
+                "%s: a torn tail of %" PRIu64 " bytes at offset %" PRIu64
+                " (%s): a write under way, or cut off at the next start",
+                w->name, w->out->tail_bytes, from, reason);
+    w->damaged |= w->repair;
+    return 0;
+}
+
 /* A fault at offset `from`: finds the next good record, or the segment's end, and deals with what lies between. */
 static int pass_fault(walk *w, uint64_t from, uint64_t segment_end_seq, const char *reason) {
     evb_record rec;
-    int rc;
+    int rc = segment_end_seq ? 0 : is_tail(w);
+    if (rc)
+        return rc < 0 ? rc : pass_tail(w, from, reason);
     while ((rc = evb_scan_resync(&w->scan, w->err)) > 0) {
         uint64_t at = w->scan.offset;
         rc = evb_scan_next(&w->scan, &rec, w->err);
@@ -152,15 +174,7 @@ static int pass_fault(walk *w, uint64_t from, uint64_t segment_end_seq, const ch
     }
     if (rc < 0)
         return rc;
-    if (segment_end_seq)
-        return hole(w, from, w->scan.end, segment_end_seq - 1, reason);
-    w->out->tail_bytes = w->scan.end - from;
-    evb_log_say(&w->log,
-                "%s: a torn tail of %" PRIu64 " bytes at offset %" PRIu64
-                " (%s): a write under way, or cut off at the next start",
-                w->name, w->out->tail_bytes, from, reason);
-    w->damaged |= w->repair;
-    return 0;
+    return segment_end_seq ? hole(w, from, w->scan.end, segment_end_seq - 1, reason) : pass_tail(w, from, reason);
 }
 
 /* Walks the open segment; segment_end_seq is where the next one begins, 0 for the last. */

@@ -347,6 +347,96 @@ static void every_flipped_byte_in_the_middle_is_named_and_refused(void **state) 
     evb_journal_destroy(&j);
 }
 
+static void zero(fixture *f, off_t from, off_t to) {
+    static const char zeros[4096];
+    int fd = f->disk->open(f->disk, "00000000000000000001.evj", false);
+    assert_true(to - from <= (off_t)sizeof zeros);
+    assert_int_equal(f->disk->pwrite(f->disk, fd, zeros, (size_t)(to - from), from), to - from);
+    f->disk->close(f->disk, fd);
+}
+
+/* Several writes of which a power failure has taken one, or a part of one, and left later ones: none was acknowledged. */
+static void a_hole_in_what_no_sync_has_covered_is_a_torn_tail(void **state) {
+    fixture *f = *state;
+    evb_error err;
+    evb_verification v;
+    uint8_t *data;
+    size_t size;
+    evb_journal *j = open_journal(f);
+    must_append(j, "a", 1, 2, 50);
+    must_append(j, "a", 2, 2, 50);
+    off_t whole = file_size(f, 1);
+    for (uint64_t i = 3; i < 8; i++)
+        assert_int_equal(append(j, "b", i, 3, 50, &err), 0);
+    copy_file(f, 1, &data, &size, false);
+    off_t step = ((off_t)size - whole) / 5;
+    evb_journal_destroy(&j);
+    for (off_t at = whole; at + step / 2 < (off_t)size; at += step / 2) {
+        copy_file(f, 1, &data, &size, true);
+        zero(f, at, at + step / 2);
+        off_t start = whole + (at - whole) / step * step;
+        evb_io *io = view(f->disk, NULL);
+        assert_int_equal(evb_journal_verify(io, (evb_log){keep_line, f}, &v, &err), 0);
+        assert_int_equal(v.tail_bytes, (off_t)size - start);
+        evb_io_destroy(&io);
+        j = open_journal(f);
+        assert_int_equal(file_size(f, 1), start);
+        assert_non_null(strstr(f->log, "torn tail"));
+        assert_int_equal(read_all(j, "#"), 2 + (start - whole) / step);
+        evb_journal_destroy(&j);
+    }
+    free(data);
+}
+
+/* The same, but for a sync that came after, which a later record tells of; or in a journal whose records tell nothing. */
+static void a_hole_in_what_was_synced_is_damage(void **state) {
+    fixture *f = *state;
+    evb_error err;
+    evb_journal *j = open_journal(f);
+    off_t whole = file_size(f, 1);
+    for (uint64_t i = 1; i < 4; i++)
+        assert_int_equal(append(j, "b", i, 3, 50, &err), 0);
+    assert_int_equal(evb_journal_sync(j, &err), 0);
+    off_t end = file_size(f, 1);
+    assert_int_equal(append(j, "b", 4, 3, 50, &err), 0);
+    evb_journal_destroy(&j);
+    zero(f, whole, whole + 40);
+    assert_null(open_with(f, OPTIONS, NULL, &err));
+    assert_int_equal(err.code, EVB_EDAMAGED);
+    change_file(f, 1, end, -1, 0);
+    j = open_journal(f);
+    assert_int_equal(evb_journal_head(j), 0);
+    evb_journal_destroy(&j);
+}
+
+static void a_hole_in_a_journal_that_tells_nothing_is_damage(void **state) {
+    fixture *f = *state;
+    evb_error err;
+    evb_record rec;
+    uint8_t *data;
+    size_t size;
+    evb_journal *j = open_journal(f);
+    must_append(j, "a", 1, 2, 50);
+    off_t second = file_size(f, 1);
+    assert_int_equal(append(j, "a", 2, 2, 50, &err), 0);
+    assert_int_equal(append(j, "a", 3, 2, 50, &err), 0);
+    evb_journal_destroy(&j);
+    copy_file(f, 1, &data, &size, false);
+    for (size_t at = 0; at < size; at += rec.size) {
+        assert_null(evb_record_parse(data + at, size - at, &rec));
+        evb_batch_set_mark(rec.batch, 0);
+        evb_record_seal(&rec);
+    }
+    copy_file(f, 1, &data, &size, true);
+    j = open_journal(f);
+    assert_int_equal(evb_journal_head(j), 6);
+    evb_journal_destroy(&j);
+    zero(f, second, second + 40);
+    assert_null(open_with(f, OPTIONS, NULL, &err));
+    assert_int_equal(err.code, EVB_EDAMAGED);
+    free(data);
+}
+
 static void repair_cuts_out_what_is_bad_and_says_so(void **state) {
     fixture *f = *state;
     evb_journal *j = open_journal(f);
@@ -850,6 +940,9 @@ int main(void) {
         T(unsynced_events_are_not_read),
         T(state_survives_a_restart_and_a_kill),
         T(a_torn_tail_of_every_length_is_cut),
+        T(a_hole_in_what_no_sync_has_covered_is_a_torn_tail),
+        T(a_hole_in_what_was_synced_is_damage),
+        T(a_hole_in_a_journal_that_tells_nothing_is_damage),
         T(every_flipped_byte_in_the_middle_is_named_and_refused),
         T(repair_cuts_out_what_is_bad_and_says_so),
         T(a_full_disk_refuses_and_takes_again),
