@@ -292,7 +292,7 @@ static int end_command(evb_hub *hub, const evb_request *request, const evb_handl
     end->word = t->word_size == 4 && memcmp(t->word, "done", 4) == 0 ? "done" : "refused";
     end->answer = request->body;
     end->size = t->size;
-    end->errors = request->body + t->size;
+    end->errors = request->body ? request->body + t->size : NULL;
     end->errors_size = request->body_size - t->size;
     end->pid = handler->pid;
     end->asked = c->number & EVB_NUMBER_QUIET ? 0 : c->number;

@@ -70,7 +70,7 @@ static const char *record_fault(const evb_hub *hub, evb_record *rec) {
 }
 
 int evb_hub_read_records(evb_hub *hub, const evb_request *request, size_t *count, size_t *ids, evb_error *why) {
-    uint8_t *at = request->body, *end = at + request->body_size;
+    uint8_t *at = request->body, *end = at ? at + request->body_size : NULL;
     for (*count = 0; at < end; ++*count) {
         if (!room_for_record(hub, *count))
             return EVB_ENOMEM;

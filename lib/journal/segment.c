@@ -243,11 +243,16 @@ int evb_segment_seek(const evb_segment *seg, evb_io *io, uint64_t seq, evb_scan 
     evb_error why;
     int rc;
     evb_scan_start(scan, io, seg->fd, place_of(seg, seq).offset, seg->size);
-    for (uint64_t start = scan->offset; (rc = evb_scan_next(scan, &rec, &why)) > 0; start = scan->offset)
+    uint64_t least = 0; /* what a record before has is not found again in a later one */
+    for (uint64_t start = scan->offset; (rc = evb_scan_next(scan, &rec, &why)) > 0; start = scan->offset) {
+        if (rec.seq < least)
+            return evb_segment_fail(seg, EVB_EDAMAGED, start, seq, "a seq comes again", err);
         if (rec.seq + rec.count > seq) {
             scan->offset = start;
             return 0;
         }
+        least = rec.seq + rec.count;
+    }
     return rc < 0 ? evb_segment_fail(seg, rc, scan->offset, seq, why.text, err) : 0;
 }
 
