@@ -251,7 +251,8 @@ EVB_API void evb_sub_destroy(evb_sub **self);
 EVB_API int evb_sub_next(evb_sub *sub, evb_event *event, evb_error *err);
 
 /* While held, a subscription does not end evb_bus_wait for what it has, and takes in no more than it must: for who has
- * enough to do. What a group's member was called for, and its acknowledgements, still go on. */
+ * enough to do. What a group's member was called for, and its acknowledgements, still go on; one that has nothing in hand
+ * is handed nothing meanwhile. */
 EVB_API void evb_sub_hold(evb_sub *sub, bool held);
 
 /* The seq after the last one that evb_sub_next has passed: where a cursor goes on. */

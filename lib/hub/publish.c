@@ -320,13 +320,14 @@ static int pack_row(publishing *p, msgpack_packer *packer, const row *r, const e
 
 static int reply(publishing *p) {
     msgpack_packer packer;
-    const evb_again_event *events = p->again.events;
+    size_t taken = 0; /* of the known events */
     if (!evb_hub_answer(p->hub, p->request, 1, &packer) || msgpack_pack_array(&packer, p->row_count))
         return EVB_ENOMEM;
     for (size_t i = 0; i < p->row_count; i++) {
+        const evb_again_event *events = p->rows[i].again ? p->again.events + taken : NULL;
         if (pack_row(p, &packer, &p->rows[i], events))
             return EVB_ENOMEM;
-        events += p->rows[i].again;
+        taken += p->rows[i].again;
     }
     return 0;
 }

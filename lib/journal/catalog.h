@@ -68,7 +68,7 @@ typedef int evb_catalog_topic_fn(void *context, const char *topic, size_t size, 
 
 /* Calls each for the topics behind `after` (exclusive; size 0: from the start) that match, in byte order, until `scan`
  * topics were looked at or each returned other than 0. Copies the last topic looked at into next (EVB_TOPIC_MAX
- * bytes) and its size; 0 when there are no more. */
+ * bytes) and its size; 0 when there are no more. EVB_EIO, EVB_EDAMAGED. */
 int evb_catalog_topics(evb_catalog *self, const char *after, size_t after_size, size_t scan,
                        const evb_patterns *patterns, evb_catalog_topic_fn *each, void *context, char *next,
                        size_t *next_size, evb_error *err);
