@@ -79,7 +79,14 @@ def lines_picture(results, file, measurement, points, scale=lambda x: 1):
 def payloads(results, file, measurement):
     points = [(name, size) for name, size in PAYLOADS.items()]
     script = lines_picture(results, file, measurement, points, lambda size: size / MIB)
-    return [*script[:-1], "set format y '%g'", "set logscale x", "set xrange [8:1500000]", "set xlabel 'payload'", script[-1]]
+    return [
+        *script[:-1],
+        "set format y '%g'",
+        "set logscale x",
+        "set xrange [8:1500000]",
+        "set xlabel 'payload'",
+        script[-1],
+    ]
 
 
 def readers(results, file, measurement):

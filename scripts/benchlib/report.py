@@ -256,8 +256,9 @@ def best_known(results, name, case, quantity, systems):
 
 
 def with_ratio(ours, figure):
-    ratio = how_good(ours, figure)
-    if ratio is None or figure is ours:
+    """How good evbus is beside it; not where it is evbus, too, in another way."""
+    ratio = None if is_ours(figure.system) else how_good(ours, figure)
+    if ratio is None:
         return figure.show_median()
     text = ratio_text(ratio)
     return f"{figure.show_median()} ({f'**{text}**' if ratio < SAME else text})"
