@@ -275,6 +275,7 @@ install: all
 	$(INSTALL) -d '$D$(DATADIR)/bash-completion/completions' '$D$(ZSHDIR)'
 	$(INSTALL) -m 644 $(BASH_COMPLETIONS) '$D$(DATADIR)/bash-completion/completions'
 	$(INSTALL) -m 644 $(ZSH_COMPLETIONS) '$D$(ZSHDIR)'
+	@[ '$D$(LIBDIR)' != /usr/local/lib ] || [ "$$(id -u)" -ne 0 ] || ldconfig # programs find libevbus.so.$(SOVERSION) at once
 
 uninstall:
 	rm -f $(PROGRAMS:%='$D$(BINDIR)'/%) '$D$(INCLUDEDIR)/evbus.h' '$D$(LIBDIR)/libevbus.a' \

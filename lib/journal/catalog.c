@@ -296,6 +296,33 @@ int evb_catalog_look(evb_catalog *self, const char *topic, size_t size, evb_topi
     return rc && rc != MDB_NOTFOUND ? evb_catalog_fail(err, rc, "cannot read a topic") : 0;
 }
 
+/* Forgets the topic that the cursor is on, if all its events are below first. */
+static int forget_topic(evb_catalog *self, MDB_cursor *cursor, const MDB_val *k, const MDB_val *v, uint64_t first) {
+    topic_entry *e = evb_table_get(self->topics, k->mv_data, k->mv_size);
+    evb_topic_state stored;
+    decode_topic(v, &stored);
+    if ((e ? e->state.last : stored.last) >= first)
+        return 0;
+    if (e)
+        free(evb_table_remove(self->topics, k->mv_data, k->mv_size));
+    return mdb_cursor_del(cursor, 0); /* MDB_NEXT then gives what stood behind it */
+}
+
+int evb_catalog_forget(evb_catalog *self, const char *prefix, size_t size, uint64_t first, evb_error *err) {
+    MDB_cursor *cursor;
+    int rc = mdb_cursor_open(self->txn, self->db[DB_TOPICS], &cursor);
+    if (rc)
+        return evb_catalog_fail(err, rc, "cannot forget topics");
+    MDB_val k = {size, (void *)(uintptr_t)prefix}, v;
+    rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
+    while (rc == 0 && k.mv_size >= size && memcmp(k.mv_data, prefix, size) == 0) {
+        rc = forget_topic(self, cursor, &k, &v, first);
+        rc = rc ? rc : mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
+    }
+    mdb_cursor_close(cursor);
+    return rc && rc != MDB_NOTFOUND ? evb_catalog_fail(err, rc, "cannot forget topics") : 0;
+}
+
 /* ---- milestones: keys of topic, NUL and seq ---- */
 
 enum { MILESTONE_KEY = EVB_TOPIC_MAX + 1 + 8 };

@@ -51,6 +51,10 @@ evb_topic_state *evb_catalog_topic(evb_catalog *self, const char *topic, size_t 
 /* Looks a topic up, without making room for it: *state, zeros for one never seen. EVB_EIO. */
 int evb_catalog_look(evb_catalog *self, const char *topic, size_t size, evb_topic_state *state, evb_error *err);
 
+/* Forgets the topics that begin with prefix and have no event at first or behind it, versions and all: for topics that
+ * nothing is stored on any more. EVB_EIO. */
+int evb_catalog_forget(evb_catalog *self, const char *prefix, size_t size, uint64_t first, evb_error *err);
+
 /* Every so many batches of a topic one is a milestone, noted by its first seq; a topic's oldest ones, below `first`, are
  * forgotten by and by. LMDB's errors. */
 enum { EVB_MILESTONE_EVERY = 256 };
