@@ -20,6 +20,7 @@
 #include "base/error.h"
 #include "listen_command.h"
 #include "listen_out.h"
+#include "signals.h"
 
 static const int64_t AGAIN_NS = 5 * EVB_SECOND_NS;             /* before one that the hub refused is tried again */
 static const int64_t AGAIN_SOON_NS = 250 * EVB_MILLISECOND_NS; /* where there was no hub */
@@ -262,7 +263,12 @@ static void begin(listen_unit *self) {
 static bool wants(listen_unit *self, const evb_event *event) {
     bool holds = true;
     evb_error why;
-    if (!self->command.when || evb_where_test(self->command.when, event, &holds, &why) == 0)
+    if (!self->command.when)
+        return true;
+    signals_evaluate(true);
+    int rc = evb_where_test(self->command.when, event, &holds, &why);
+    signals_evaluate(false);
+    if (!rc)
         return holds;
     if (!self->when_failed)
         say(self, "when: seq %" PRIu64 ": %s: such events are passed over", event->seq, why.text);

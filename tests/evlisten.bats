@@ -423,6 +423,19 @@ C
     assert_equal "$(jq -r '[.acked, .pending] | join(" ")' <<<"$output")" '1 0'
 }
 
+@test "an expression without an end is ended by one SIGTERM" {
+    start_hub
+    printf '%s\n' '[listener l]' 'on = t' 'when = ("x" * 9999 | stderr) and last(repeat(1))' 'run = cat' >l.conf
+    start_listen l.conf
+    evpub t 1
+    follow "$PATIENCE" listen.err head -c 5000 # it is in it
+    kill -TERM "$LISTEN_PID"
+    status=0
+    wait_for_exit "$LISTEN_PID" || status=$?
+    assert_equal "$status" 143
+    assert_equal "$(grep -o 'evlisten: an .*' listen.err)" 'evlisten: an expression comes to no end: stopped in the midst of it'
+}
+
 @test "expect: a topic that is not heard of in its time, once for each silence" {
     start_hub
     touch missed
