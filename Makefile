@@ -10,6 +10,7 @@ INCLUDEDIR = $(PREFIX)/include
 DATADIR = $(PREFIX)/share
 MANDIR = $(DATADIR)/man
 UNITDIR = $(PREFIX)/lib/systemd
+ZSHDIR = $(DATADIR)/zsh/site-functions
 DESTDIR =
 INSTALL = install
 
@@ -44,7 +45,7 @@ HUB_C := $(wildcard lib/journal/*.c) $(wildcard lib/hub/*.c) $(filter-out $(LINK
 SO_C := $(filter-out $(patsubst %,lib/event/%.c,json format expr jv_event where) lib/client/watch.c lib/run/%,$(API_C))
 # A program is cmd/NAME.c; what else lies in cmd/ is theirs together.
 PROGRAMS := $(filter evbusd evpub evsub evctl evfold evcmd evlisten evrun,$(patsubst cmd/%.c,%,$(wildcard cmd/*.c)))
-SHARED_C := $(filter-out $(PROGRAMS:%=cmd/%.c),$(wildcard cmd/*.c))
+SHARED_C := $(filter-out $(PROGRAMS:%=cmd/%.c),$(wildcard cmd/*.c)) $(wildcard lib/spool/*.c)
 UNIT_C := $(wildcard tests/unit/test_*.c)
 UNIT_SHARED_C := $(filter-out $(UNIT_C),$(wildcard tests/unit/*.c))
 BENCH_C := $(filter-out tests/bench/line.c,$(wildcard tests/bench/*.c))
@@ -63,7 +64,8 @@ ZSH_COMPLETIONS := $(PROGRAMS:%=$(B)/share/zsh/site-functions/_%)
 
 # ---- targets ----
 
-.PHONY: all help programs libraries completions units check try asan fuzz bench lint format install uninstall clean
+.PHONY: all help programs libraries completions units instruments check try asan fuzz bench soak deb stranger lint format
+.PHONY: install uninstall clean
 .DELETE_ON_ERROR:
 # One line for each thing made; V=1 shows the commands.
 ifneq ($(V),1)
@@ -81,9 +83,13 @@ help:
 	@echo 'make check      builds, checks and tests everything; installs by apt what is missing'
 	@echo 'make asan       the tests with AddressSanitizer and UndefinedBehaviorSanitizer, in build/asan'
 	@echo 'make fuzz       senseless requests against a hub with sanitizers, some minutes'
-	@echo 'make bench      measures against other systems on this machine'
+	@echo 'make bench      measures beside mosquitto, redis and NATS, which it installs by apt: build/bench/report.md, plots;'
+	@echo '                BENCH=--quick: in some minutes; BENCH=--help: what else'
+	@echo 'make soak       SOAK_SECONDS=7200 of mixed work; whether memory, files and latency stay flat; build/soak/report.md'
 	@echo 'make lint       format, manuals, cppcheck and shellcheck, as far as they are there'
 	@echo 'make format     brings every C file into form (clang-format)'
+	@echo 'make deb        Debian packages, in $(B)/deb, looked at by lintian'
+	@echo 'make stranger   all that README and manuals say, in a fresh Debian root (as root, by debootstrap)'
 	@echo 'make install    DESTDIR= PREFIX=$(PREFIX); make uninstall takes away the same'
 	@echo 'make clean      removes $(B)/'
 	@echo 'V=1 shows the commands; WERROR=1 or CI=1: warnings are errors; LINK_ZMQ=shared: evpub and evsub take libzmq.so;'
@@ -92,7 +98,7 @@ help:
 programs: $(BINS)
 libraries: $(LIBRARIES)
 completions: $(BASH_COMPLETIONS) $(ZSH_COMPLETIONS)
-units: $(UNITS)
+units: $(UNITS) $(B)/soak/stream
 
 check:
 	@B='$(B)' MAKE='$(MAKE)' scripts/check
@@ -106,13 +112,31 @@ asan:
 fuzz:
 	@MAKE='$(MAKE)' scripts/fuzz
 
-ifneq ($(wildcard scripts/bench),)
-# The neighbours' clients are made where their libraries are.
+# scripts/bench installs the peers first, then has `make instruments` make what measures them: the clients of those whose
+# libraries are there.
+bench:
+	@B='$(B)' MAKE='$(MAKE)' scripts/bench $(BENCH)
+
 BENCH_NEEDS = nats_pipe:nats/nats.h redis_pipe:hiredis/hiredis.h
 NO_BENCHES = $(foreach n,$(BENCH_NEEDS),$(if $(wildcard /usr/include/$(word 2,$(subst :, ,$(n)))),,%/$(word 1,$(subst :, ,$(n)))))
-bench: all $(filter-out $(NO_BENCHES),$(BENCHES))
-	@B='$(B)' scripts/bench
-endif
+instruments: $(filter-out $(NO_BENCHES),$(BENCHES))
+
+# What scripts/soak sends and checks its lines with.
+$(B)/soak/stream: $(B)/obj/tests/soak/stream.o $(B)/obj/tests/bench/line.o
+	@mkdir -p $(@D)
+	$(call SAY,LINK)
+	$(Q)$(CC) $(EVB_LDFLAGS) -o $@ $^
+
+soak:
+	@scripts/deps build soak
+	@$(MAKE) --no-print-directory all $(B)/soak/stream
+	@B='$(B)' scripts/soak
+
+deb:
+	@B='$(B)' scripts/deb
+
+stranger:
+	@B='$(B)' scripts/stranger
 
 lint:
 	@B='$(B)' scripts/lint
@@ -186,7 +210,8 @@ $(HUB_BINS): $(B)/bin/%: $(B)/obj/cmd/%.o $(B)/lib/libcmd.a $(B)/lib/libevbushub
 	$(call SAY,LINK)
 	$(Q)$(CC) $(EVB_LDFLAGS) -o $@ $^ $(LIBS) $(if $(filter $(TOP_BINS),$@),-lncursesw -ltinfo)
 
-$(filter-out $(HUB_BINS),$(BINS)): $(B)/bin/%: $(B)/obj/cmd/%.o $(B)/lib/libcmd.a $(B)/lib/libevbus.a $(B)/zmq.link
+$(filter-out $(HUB_BINS),$(BINS)): $(B)/bin/%: $(B)/obj/cmd/%.o $(B)/lib/libcmd.a $(B)/lib/libevbushub.a $(B)/lib/libevbus.a \
+    $(B)/zmq.link
 	@mkdir -p $(@D)
 	$(call SAY,LINK)
 	$(Q)$(CC) $(EVB_LDFLAGS) -o $@ $(filter-out %.link,$^) @$(B)/zmq.link $(if $(filter $(JQ_BINS),$@),-ljq)
@@ -228,15 +253,15 @@ install: all
 	for u in $(UNIT_FILES); do \
 	    $(INSTALL) -d '$D$(UNITDIR)'/$${u%/*} && \
 	    sed 's|/usr/local/bin|$(BINDIR)|' scripts/systemd/$$u >'$D$(UNITDIR)'/$$u || exit; done
-	$(INSTALL) -d '$D$(DATADIR)/bash-completion/completions' '$D$(DATADIR)/zsh/site-functions'
+	$(INSTALL) -d '$D$(DATADIR)/bash-completion/completions' '$D$(ZSHDIR)'
 	$(INSTALL) -m 644 $(BASH_COMPLETIONS) '$D$(DATADIR)/bash-completion/completions'
-	$(INSTALL) -m 644 $(ZSH_COMPLETIONS) '$D$(DATADIR)/zsh/site-functions'
+	$(INSTALL) -m 644 $(ZSH_COMPLETIONS) '$D$(ZSHDIR)'
 
 uninstall:
 	rm -f $(PROGRAMS:%='$D$(BINDIR)'/%) '$D$(INCLUDEDIR)/evbus.h' '$D$(LIBDIR)/libevbus.a' \
 	    '$D$(LIBDIR)/$(notdir $(SO))' '$D$(LIBDIR)/libevbus.so' '$D$(LIBDIR)/pkgconfig/evbus.pc' \
 	    $(UNIT_FILES:%='$D$(UNITDIR)'/%) $(PROGRAMS:%='$D$(DATADIR)/bash-completion/completions'/%) \
-	    $(PROGRAMS:%='$D$(DATADIR)/zsh/site-functions'/_%)
+	    $(PROGRAMS:%='$D$(ZSHDIR)'/_%)
 	for m in $(MANUALS); do rm -f '$D$(MANDIR)'/man$${m##*.}/$${m##*/}; done
 
 -include $(wildcard $(B)/obj/*/*.d $(B)/obj/*/*/*.d)

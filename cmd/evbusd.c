@@ -342,8 +342,8 @@ static settings *settings_new(int argc, char **argv, int *first, evb_error *err)
 /* ---- opening ---- */
 
 static int find_defaults(daemon_state *d, evb_error *err) {
-    const evb_environment env = {getenv("EVBUS_URL"), getenv("XDG_RUNTIME_DIR"), getenv("XDG_STATE_HOME"),
-                                 getenv("HOME"), geteuid()};
+    const evb_environment env = {
+        getenv("EVBUS_URL"), getenv("XDG_RUNTIME_DIR"), getenv("XDG_STATE_HOME"), getenv("HOME"), geteuid(), NULL};
     if (!d->settings->o.urls.count && !(d->url = evb_paths_url(&env, err)))
         return err->code;
     if (!d->settings->o.dir && !d->settings->o.memory && !(d->dir = evb_paths_state(&env, err)))

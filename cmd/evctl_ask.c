@@ -18,8 +18,8 @@
 #include "event/position.h"
 
 const char *evctl_url(evctl *self, evb_error *err) {
-    const evb_environment env = {getenv("EVBUS_URL"), getenv("XDG_RUNTIME_DIR"), getenv("XDG_STATE_HOME"),
-                                 getenv("HOME"), geteuid()};
+    const evb_environment env = {
+        getenv("EVBUS_URL"), getenv("XDG_RUNTIME_DIR"), getenv("XDG_STATE_HOME"), getenv("HOME"), geteuid(), NULL};
     if (!self->url)
         self->url = self->o.url ? strdup(self->o.url) : evb_paths_url(&env, err);
     return self->url;

@@ -29,8 +29,8 @@ static void print_verification(const evctl *self, const evb_verification *v) {
 
 /* The journal's directory, for the caller to free. It must be there: nothing is made. */
 static char *find_dir(const evctl *self, evb_error *err) {
-    const evb_environment env = {getenv("EVBUS_URL"), getenv("XDG_RUNTIME_DIR"), getenv("XDG_STATE_HOME"),
-                                 getenv("HOME"), geteuid()};
+    const evb_environment env = {
+        getenv("EVBUS_URL"), getenv("XDG_RUNTIME_DIR"), getenv("XDG_STATE_HOME"), getenv("HOME"), geteuid(), NULL};
     char *dir = self->o.dir ? strdup(self->o.dir) : evb_paths_state(&env, err);
     if (dir && access(dir, R_OK | X_OK)) {
         evb_fail_errno(err, errno == EACCES ? EVB_EPERM : EVB_EINVAL, errno, "%s", dir);

@@ -26,6 +26,7 @@
 #include "event/limits.h"
 #include "event/position.h"
 #include "program.h"
+#include "pub_spool.h"
 #include "signals.h"
 
 enum {
@@ -49,7 +50,7 @@ typedef struct {
     int64_t in_ns;  /* NOT_IN: none */
     int64_t timeout_ns;
     uint64_t expected; /* ANY_VERSION: none */
-    bool live, print, print_version, atomic, nul, whole, topics, json, verbose;
+    bool live, print, print_version, atomic, nul, whole, topics, json, spool, verbose;
 } options;
 
 static const evb_opt ROWS[] = {
@@ -71,6 +72,8 @@ static const evb_opt ROWS[] = {
      NULL},
     {0, "print-version", EVB_OPT_FLAG, offsetof(options, print_version), NULL, NULL,
      "print each stored event's version; with --expect or --atomic", NULL},
+    {0, "spool", EVB_OPT_FLAG, offsetof(options, spool), NULL, NULL,
+     "without a hub keep events on disk; deliver first what is kept", NULL},
     {'p', "print", EVB_OPT_FLAG, offsetof(options, print), NULL, NULL,
      "print each stored event's seq (with --in, --at its scheduled seq)", NULL},
     {0, "timeout", EVB_OPT_DURATION, offsetof(options, timeout_ns), NULL, "SEC",
@@ -81,7 +84,7 @@ static const evb_opt ROWS[] = {
 
 static const evb_opts OPTS = {
     "evpub",
-    "[OPTION]... TOPIC [PAYLOAD]\n[OPTION]... -T | -J",
+    "[OPTION]... TOPIC [PAYLOAD]\n[OPTION]... -T | -J\n--spool",
     "Publishes PAYLOAD to TOPIC, or each line of stdin. Exits 0 only when every event is stored.",
     ROWS,
     sizeof ROWS / sizeof *ROWS,
@@ -98,6 +101,7 @@ typedef struct {
     evb_cause cause; /* of the environment */
     evb_bus *bus;
     evb_pub *pub;
+    pub_spool spool;
     int64_t due_ns; /* --in, --at; 0: at once */
     evb_json *json;
     evb_event event; /* what every event begins with */
@@ -168,7 +172,7 @@ static int add_topic_line(session *s, const char *text, size_t size) {
     s->event.topic_size = (size_t)(tab - text);
     s->event.payload = tab + 1;
     s->event.size = size - s->event.topic_size - 1;
-    return evb_pub_add(s->pub, &s->event, &s->err);
+    return pub_spool_add(&s->spool, s->pub, &s->event, &s->err);
 }
 
 static int add_json_line(session *s, const char *text, size_t size) {
@@ -181,7 +185,7 @@ static int add_json_line(session *s, const char *text, size_t size) {
         s->event.headers = s->headers;
         s->event.header_count = evb_cause_add(&s->cause, s->headers, count);
     }
-    return evb_pub_add(s->pub, &s->event, &s->err);
+    return pub_spool_add(&s->spool, s->pub, &s->event, &s->err);
 }
 
 static int add_line(session *s, const char *text, size_t size) {
@@ -191,14 +195,14 @@ static int add_line(session *s, const char *text, size_t size) {
         return add_json_line(s, text, size);
     s->event.payload = text;
     s->event.size = size;
-    return evb_pub_add(s->pub, &s->event, &s->err);
+    return pub_spool_add(&s->spool, s->pub, &s->event, &s->err);
 }
 
 /* Puts the number of the line before a fault of its data; not before one that the hub found in an earlier batch, which
  * is final for the publisher. */
 static int fail_line(session *s, int rc) {
     evb_error why = s->err;
-    if (rc == EVB_EDATA && (s->opt.atomic || evb_pub_send(s->pub, NULL) == 0))
+    if (rc == EVB_EDATA && (s->opt.atomic || s->spool.on || evb_pub_send(s->pub, NULL) == 0))
         evb_fail(&s->err, rc, "%s %llu: %.400s", s->opt.nul ? "event" : "line", (unsigned long long)s->line,
                  why.text);
     return rc;
@@ -230,10 +234,10 @@ static int take_lines(session *s) {
 
 /* Asks the hub, once, how long a payload may be, and derives from it what a line may be. */
 static int ask_limit(session *s) {
-    evb_status status;
+    evb_status status = {.max_payload = EVB_SPOOL_MOST};
     if (s->asked)
         return 0;
-    int rc = evb_bus_status(s->bus, &status, &s->err);
+    int rc = s->spool.on ? 0 : evb_bus_status(s->bus, &status, &s->err);
     if (rc)
         return rc;
     size_t most = status.max_payload < EVB_PAYLOAD_MOST ? (size_t)status.max_payload : EVB_PAYLOAD_MOST;
@@ -282,13 +286,21 @@ static int wait_for(session *s, bool input, int64_t timeout_ns) {
     return rc < 0 ? rc : fds[1].revents != 0;
 }
 
+/* Hands on what has been added: to the hub, or to the disk. */
+static int send_added(session *s) {
+    return s->spool.on ? pub_spool_commit(&s->spool, &s->err) : evb_pub_send(s->pub, &s->err);
+}
+
+/* An error of the publisher's: 0 where the spool takes over. */
+static int fall_back(session *s, int rc) { return pub_spool_fall_back(&s->spool, s->pub, rc, &s->err); }
+
 /* Waits for input; whatever has been added leaves first if there is none at once: a plain poll, since a turn of the bus
  * takes longer than what it would be asked for. */
 static int wait_for_input(session *s) {
     struct pollfd in = {STDIN_FILENO, POLLIN, 0};
     if (poll(&in, 1, 0) > 0 || signals_caught)
         return in.revents != 0;
-    int rc = s->opt.atomic ? 0 : evb_pub_send(s->pub, &s->err);
+    int rc = s->opt.atomic ? 0 : send_added(s);
     if (rc)
         return rc;
     flush_out(s);
@@ -309,6 +321,16 @@ static int stream_step(session *s) {
 
 static bool all_taken(const session *s) { return s->ended && s->taken == s->in.size; }
 
+/* What the hub has not acknowledged goes to the spool, if there is one. */
+static int keep_unknown(session *s, int rc) {
+    bool late = (!rc || rc == EVB_EAGAIN) && s->spool.spool && !s->spool.on && evb_pub_pending(s->pub);
+    if (late)
+        rc = evb_fail(&s->err, EVB_ETIMEDOUT, "the hub had not answered yet");
+    rc = fall_back(s, rc);
+    int kept = pub_spool_commit(&s->spool, rc ? NULL : &s->err);
+    return rc ? rc : kept;
+}
+
 /* After a signal: hands on the whole lines that were read and waits, not for long, for all to be stored. */
 static int finish_caught(session *s) {
     int64_t left = s->opt.timeout_ns && s->opt.timeout_ns < GRACE_NS ? s->opt.timeout_ns : GRACE_NS;
@@ -317,22 +339,22 @@ static int finish_caught(session *s) {
         return 0; /* none of them */
     int rc = take_lines(s);
     while ((!rc || rc == EVB_EAGAIN) && left > 0) {
-        if (!rc && ((rc = evb_pub_send(s->pub, &s->err)) || !evb_pub_pending(s->pub)))
-            return rc;
+        if (!rc && ((rc = fall_back(s, send_added(s))) || s->spool.on || !evb_pub_pending(s->pub)))
+            break;
         if ((rc = evb_bus_wait(s->bus, NULL, 0, left, &s->err)) >= 0)
             rc = take_lines(s);
         left = deadline - evb_clock_monotonic_ns();
     }
-    return rc;
+    return keep_unknown(s, rc);
 }
 
 /* Sends what is left and waits until all is acknowledged, or a signal comes. */
 static int finish(session *s) {
     int rc = 0;
-    while (rc >= 0 && !signals_caught && evb_pub_pending(s->pub))
-        if ((rc = evb_pub_send(s->pub, &s->err)) == 0)
-            rc = wait_for(s, false, -1);
-    return rc;
+    while (rc >= 0 && !signals_caught && !s->spool.on && evb_pub_pending(s->pub))
+        if ((rc = fall_back(s, evb_pub_send(s->pub, &s->err))) == 0 && !s->spool.on)
+            rc = fall_back(s, wait_for(s, false, -1));
+    return rc < 0 || signals_caught ? rc : pub_spool_end(&s->spool, s->bus, &s->err);
 }
 
 /* Publishes lines until there are no more or a signal comes, then waits for what was added. After bad data, what came
@@ -343,7 +365,7 @@ static int run_stream(session *s) {
     s->line_most = EVB_PAYLOAD_ASK;
     signals_catch(2);
     while (!rc && !signals_caught && !all_taken(s))
-        rc = stream_step(s);
+        rc = fall_back(s, stream_step(s));
     if (rc && ((rc != EVB_EDATA && rc != EVB_EIO) || s->opt.atomic))
         return rc;
     evb_error first = s->err;
@@ -363,7 +385,7 @@ static int read_whole(session *s, int fd, const char *name) {
     s->line_most = EVB_PAYLOAD_ASK;
     s->line = 1;
     while (!rc && !s->ended)
-        rc = read_some(s, fd, name);
+        rc = fall_back(s, read_some(s, fd, name));
     return rc;
 }
 
@@ -380,9 +402,16 @@ static int read_input(session *s) {
 
 static int run_one(session *s) {
     int rc = s->payload ? 0 : read_input(s);
-    while (!rc && (rc = evb_pub_add(s->pub, &s->event, &s->err)) == EVB_EAGAIN)
-        rc = evb_bus_wait(s->bus, NULL, 0, -1, &s->err) < 0 ? EVB_EIO : 0;
-    return rc ? rc : evb_pub_drain(s->pub, &s->err);
+    bool was_on;
+    do {
+        was_on = s->spool.on;
+        while (!rc && (rc = pub_spool_add(&s->spool, s->pub, &s->event, &s->err)) == EVB_EAGAIN)
+            rc = evb_bus_wait(s->bus, NULL, 0, -1, &s->err) < 0 ? EVB_EIO : 0;
+        rc = fall_back(s, rc);
+    } while (!rc && s->spool.on != was_on); /* what was refused goes to the spool */
+    if (!rc && !s->spool.on)
+        rc = fall_back(s, evb_pub_drain(s->pub, &s->err));
+    return rc ? rc : pub_spool_end(&s->spool, s->bus, &s->err);
 }
 
 /* ---- parse, open, close ---- */
@@ -446,8 +475,13 @@ static const char *conflict(const options *o, int operands) {
         return "--live and -p do not go together: a live event has no seq";
     if (operands > 1 && (one || o->nul))
         return "with PAYLOAD nothing is read: no -0, -s, -f";
+    if (o->spool && (o->live || o->expected != ANY_VERSION || later || o->print || o->print_version))
+        return "--spool keeps what has no seq or version yet: not with --live, --expect, --in, --at, -p, "
+               "--print-version";
     if (operands > 2)
         return "more than TOPIC and PAYLOAD; try 'evpub --help'";
+    if (o->spool && !operands && !one && !o->nul && !o->headers.count && !o->atomic)
+        return NULL; /* only delivers */
     return operands || lines ? NULL : "TOPIC is missing; try 'evpub --help'";
 }
 
@@ -514,6 +548,9 @@ static int parse(session *s, int argc, char **argv, bool *asked) {
     return rc ? rc : set_headers(s);
 }
 
+/* Whether it is evpub --spool and nothing else. */
+static bool only_delivers(const session *s) { return s->opt.spool && !s->topic && !s->opt.topics && !s->opt.json; }
+
 static int open_bus(session *s) {
     const evb_pub_options how = {.stored = s->opt.print || s->opt.print_version ? on_stored : NULL,
                                  .again = on_again,
@@ -528,7 +565,10 @@ static int open_bus(session *s) {
         s->pub = evb_pub_new(s->bus, &how, &s->err);
     if (s->opt.json && !(s->json = evb_json_new()))
         return evb_fail(&s->err, EVB_ENOMEM, "out of memory");
-    return s->pub ? 0 : s->err.code;
+    if (!s->pub)
+        return s->err.code;
+    return s->opt.spool && !only_delivers(s) ? pub_spool_begin(&s->spool, s->opt.url, s->bus, s->opt.atomic, &s->err)
+                                             : 0;
 }
 
 /* Whether it is all or none. */
@@ -552,12 +592,23 @@ static void report_events(const session *s, int rc) {
     fprintf(stderr, "%s%llu event%s %s", rc || signals_caught ? "; " : "", fresh, fresh == 1 ? "" : "s", what);
     if (again)
         fprintf(stderr, ", %llu already stored", again);
-    if (pending)
+    if (pending && !s->spool.on)
         fprintf(stderr, ", %llu more may or may not be", pending);
+    if (s->spool.kept)
+        fprintf(stderr, ", %llu kept in %s", (unsigned long long)s->spool.kept, evb_spool_where(s->spool.spool));
+}
+
+/* Says what the spool has, when it has something. */
+static void report_spool(const session *s) {
+    unsigned long long n = s->spool.kept;
+    fprintf(stderr, "evpub: %s; %llu event%s kept in %s, for the next evpub --spool\n", s->spool.why.text, n,
+            n == 1 ? "" : "s", evb_spool_where(s->spool.spool));
 }
 
 /* Says how it went, if there is anything to say. */
 static void report(const session *s, int rc) {
+    if (!rc && s->spool.on && s->spool.kept)
+        report_spool(s);
     if (!rc && !signals_caught && !s->opt.verbose)
         return;
     fprintf(stderr, "evpub: %s%s", s->topic ? s->topic : "", s->topic ? ": " : "");
@@ -567,7 +618,17 @@ static void report(const session *s, int rc) {
     fputc('\n', stderr);
 }
 
+/* evpub --spool alone. */
+static int deliver_only(session *s) {
+    int rc = pub_spool_only(&s->spool, s->opt.url, s->bus, &s->err);
+    if (rc)
+        say(s->err.text);
+    return rc;
+}
+
 static int run(session *s) {
+    if (only_delivers(s))
+        return deliver_only(s);
     int rc = is_one(s) ? run_one(s) : run_stream(s);
     flush_out(s);
     report(s, rc);

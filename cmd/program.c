@@ -21,8 +21,9 @@ void program_hold_descriptors(void) {
 }
 
 evb_environment program_environment(void) {
-    return (evb_environment){getenv("EVBUS_URL"), getenv("XDG_RUNTIME_DIR"), getenv("XDG_STATE_HOME"), getenv("HOME"),
-                             getuid()};
+    return (evb_environment){
+        getenv("EVBUS_URL"),  getenv("XDG_RUNTIME_DIR"), getenv("XDG_STATE_HOME"), getenv("HOME"), getuid(),
+        getenv("EVBUS_SPOOL")};
 }
 
 int program_answer(const evb_opts *opts, const evb_opts_standard *standard, bool *asked, evb_error *err) {
@@ -97,6 +98,16 @@ evb_bus *program_bus(const char *url, int64_t timeout_ns, evb_error *err) {
         evb_fail(err, EVB_ENOMEM, "out of memory");
     free(text);
     return bus;
+}
+
+evb_spool *program_spool(const char *url, evb_spool_note_fn *note, void *context, evb_error *err) {
+    const evb_environment env = program_environment();
+    char *by_default = url ? NULL : evb_paths_url(&env, err);
+    char *path = url || by_default ? evb_spool_path(&env, url ? url : by_default, err) : NULL;
+    evb_spool *spool = path ? evb_spool_new(path, note, context, err) : NULL;
+    free(by_default);
+    free(path);
+    return spool;
 }
 
 void program_notify(const char *state) {

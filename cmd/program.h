@@ -5,6 +5,7 @@
 #include "base/opts.h"
 #include "base/paths.h"
 #include "evbus.h"
+#include "spool/spool.h"
 
 /* Puts something that fails in the place of a standard descriptor that is closed, so that no socket gets its number. */
 void program_hold_descriptors(void);
@@ -17,6 +18,9 @@ int program_answer(const evb_opts *opts, const evb_opts_standard *standard, bool
 
 /* A bus for the hub at url, or by default where the environment says. timeout_ns 0: none. NULL and *err. */
 evb_bus *program_bus(const char *url, int64_t timeout_ns, evb_error *err);
+
+/* The spool of the hub at url, or by default where the environment says. NULL and *err. */
+evb_spool *program_spool(const char *url, evb_spool_note_fn *note, void *context, evb_error *err);
 
 /* Whether there is such a command: a path, or a name in PATH. 0; EVB_EINVAL, EVB_EPERM and why. */
 int program_find(const char *command, evb_error *err);

@@ -153,9 +153,9 @@ EVB_API void evb_pub_destroy(evb_pub **self);
 
 /* Adds an event behind those added before. Full batches leave at once, the last one with evb_pub_send; an atomic one
  * only with evb_pub_send, and EVB_EDATA says that an event is of another topic or does not fit into the batch.
- * EVB_EAGAIN: the window is full, wait and add it again. EVB_EDATA: this event is not valid, nothing else is lost.
- * Any other error is final for the publisher and comes again from every later call: what was not reported as stored
- * may or may not be. Blocks only to ask the hub for its limit, once, before the first payload over 64 KiB. */
+ * EVB_EAGAIN: the window is full, or, once, before the first payload over 64 KiB, the hub is asked for its limit: wait
+ * and add it again. EVB_EDATA: this event is not valid, nothing else is lost. Any other error is final for the publisher
+ * and comes again from every later call: what was not reported as stored may or may not be. Never blocks. */
 EVB_API int evb_pub_add(evb_pub *pub, const evb_event *event, evb_error *err);
 
 /* Sends what waits for its batch to fill: call it when there is nothing more to add for now. Never blocks. */
@@ -197,6 +197,9 @@ typedef struct {
     size_t backoff_count;      /* at most 16 */
     bool ordered;              /* at most one event of a topic in hand */
     bool listener;             /* its members run something for each event: evctl listeners has it */
+    bool
+        whole; /* what is 0, NULL or false is the default also for a group that there is, and its patterns are to be these:
+                 * events that it has not looked at yet are matched with them, what is pending stays. */
     /* of this member only */
     uint64_t at_once; /* events that it works on at once, where they take long; 1 */
     bool working;     /* while evb_bus_wait is called what is in hand is being worked on: its ack wait begins anew */
@@ -284,6 +287,10 @@ EVB_API int evb_sub_fail_attempt(evb_sub *sub, const evb_event *event, int64_t d
  * blocks; 0. */
 EVB_API int evb_sub_report(evb_sub *sub, uint64_t runs, uint64_t failures, const char *last_error,
                            int64_t last_error_ns);
+
+/* In a group: begins to leave, as evb_sub_leave does, and does not wait: evb_sub_next then says EVB_NOTHING until it
+ * has left, and EVB_END then, or why it could not be told. EVB_EINVAL: it is in no group. */
+EVB_API int evb_sub_leave_start(evb_sub *sub, evb_error *err);
 
 /* In a group: tells the hub what was acknowledged and gives back, uncounted, what was not; blocks until the hub has
  * taken it, up to the bus's timeout. The subscription is good for nothing but evb_sub_destroy then; destroyed without

@@ -46,6 +46,10 @@ install_here() {
     run_page man/evlisten.1
 }
 
+@test "evrun(1)" {
+    run_page man/evrun.1
+}
+
 @test "evcmd(1)" {
     run_page man/evcmd.1
 }

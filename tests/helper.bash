@@ -30,6 +30,7 @@ evb_setup() {
     export EVBUS_URL=ipc://$BATS_TEST_TMPDIR/bus
     # Nothing of the user's own is read or written.
     export HOME=$BATS_TEST_TMPDIR XDG_STATE_HOME=$BATS_TEST_TMPDIR/state XDG_RUNTIME_DIR=$BATS_TEST_TMPDIR/run
+    export EVBUS_SPOOL=$BATS_TEST_TMPDIR/spool
     mkdir -m 700 run
     JOURNAL=$BATS_TEST_TMPDIR/journal
     STARTED=()

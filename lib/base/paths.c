@@ -59,3 +59,12 @@ char *evb_paths_cursor(const evb_environment *env, const char *name, evb_error *
     free(state);
     return path;
 }
+
+char *evb_paths_spool(const evb_environment *env, evb_error *err) {
+    if (absolute(env->spool))
+        return text_of(err, "%s", env->spool);
+    char *state = evb_paths_state(env, err);
+    char *path = state ? text_of(err, "%s/spool", state) : NULL;
+    free(state);
+    return path;
+}

@@ -14,6 +14,7 @@ typedef struct {
     const char *state_home;  /* XDG_STATE_HOME */
     const char *home;        /* HOME */
     uid_t uid;
+    const char *spool; /* EVBUS_SPOOL */
 } evb_environment;
 
 /* The texts returned are the caller's, to free(3). NULL and *err: EVB_ENOMEM, EVB_EINVAL where the environment does not
@@ -28,5 +29,8 @@ char *evb_paths_state(const evb_environment *env, evb_error *err);
 
 /* The cursor file that NAME stands for: itself if it has a '/', else cursors/NAME in the state directory. */
 char *evb_paths_cursor(const evb_environment *env, const char *name, evb_error *err);
+
+/* The directory of spools: EVBUS_SPOOL if set and absolute, else spool in the state directory. */
+char *evb_paths_spool(const evb_environment *env, evb_error *err);
 
 #endif

@@ -21,12 +21,17 @@ int evb_replace_fail(const char *path, evb_error *err) {
     return evb_fail_errno(err, why == EACCES || why == EPERM ? EVB_EPERM : EVB_EIO, why, "%.300s", path);
 }
 
+int evb_replace_way(const char *path, evb_error *err) {
+    return evb_dirs_make_way(path) ? evb_replace_fail(path, err) : 0;
+}
+
 int evb_replace_open(const char *path, const char *temporary, evb_error *err) {
     struct stat old;
     int fd = open(temporary, OPEN_FLAGS, 0644);
     if (fd < 0 && errno == ENOENT) {
-        if (evb_dirs_make_way(temporary))
-            return evb_replace_fail(temporary, err);
+        int rc = evb_replace_way(temporary, err);
+        if (rc)
+            return rc;
         fd = open(temporary, OPEN_FLAGS, 0644);
     }
     if (fd < 0)

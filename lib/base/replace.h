@@ -18,6 +18,9 @@ int evb_replace_open(const char *path, const char *temporary, evb_error *err);
  * temporary is removed. Blocks on the disk. EVB_EPERM, EVB_EIO. */
 int evb_replace_commit(int fd, const char *path, const char *temporary, evb_error *err);
 
+/* Makes each directory on the way to the file at `path` (mode 0700). EVB_EPERM, EVB_EIO. */
+int evb_replace_way(const char *path, evb_error *err);
+
 /* Closes fd and removes the temporary. */
 void evb_replace_abandon(int fd, const char *temporary);
 

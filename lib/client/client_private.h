@@ -11,10 +11,14 @@
 #include "net/link.h"
 
 /* A call's body, which libzmq's thread may still be sending when the call is over. */
-typedef struct {
+typedef struct evb_frame evb_frame;
+struct evb_frame {
     atomic_uint uses;
     evb_buf buf;
-} evb_frame;
+    /* the publisher's own */
+    int64_t begun_ns; /* wall clock: when its first event was added */
+    evb_frame *next;
+};
 
 evb_frame *evb_frame_new(void);
 void evb_frame_release(evb_frame *self);

@@ -147,9 +147,11 @@ static bool pack_number(msgpack_packer *p, const char *name, uint64_t value) {
 static bool pack_settings(evb_buf *out, const evb_group_options *o) {
     msgpack_packer p;
     int count = (o->ack_wait_ns > 0) + (o->max_deliver > 0) + (o->max_pending > 0) + (o->backoff_count > 0) +
-                o->ordered + o->listener;
+                o->ordered + o->listener + o->whole;
     evb_mp_packer(&p, out);
     bool ok = !msgpack_pack_map(&p, (size_t)count);
+    if (o->whole) /* first */
+        ok = ok && !evb_mp_pack_str(&p, "whole", 5) && !msgpack_pack_true(&p);
     if (o->ack_wait_ns > 0)
         ok = ok && pack_number(&p, "ack_wait", (uint64_t)o->ack_wait_ns);
     if (o->max_deliver)
@@ -672,6 +674,7 @@ void evb_membership_leave(evb_membership *self) {
     evb_membership_step(self);
 }
 
+bool evb_membership_is_leaving(const evb_membership *self) { return self->leaving; }
 bool evb_membership_left(const evb_membership *self) { return self->left; }
 
 /* ---- the API ---- */

@@ -44,6 +44,7 @@ bool evb_membership_nack(evb_membership *self, const evb_event *event, int64_t d
 
 /* Leaves as soon as it can be said; left says whether it was. */
 void evb_membership_leave(evb_membership *self);
+bool evb_membership_is_leaving(const evb_membership *self);
 bool evb_membership_left(const evb_membership *self);
 
 #endif

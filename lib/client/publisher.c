@@ -9,12 +9,14 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "client/client_private.h"
 #include "client/records.h"
+#include "event/check.h"
 #include "event/topic.h"
 
-enum { WINDOW_FRAMES = 64, WINDOW_BYTES = 4 * 1024 * 1024, EAGER_FRAMES = 4, HEADER_NAME_MAX = 255 };
+enum { WINDOW_FRAMES = 64, WINDOW_BYTES = 4 * 1024 * 1024, EAGER_FRAMES = 4 };
 
 struct evb_pub {
     evb_bus *bus;
@@ -26,9 +28,11 @@ struct evb_pub {
     size_t record;          /* where its last record begins */
     uint64_t added, stored; /* events */
     size_t flying, flying_bytes;
-    bool wanted;          /* evb_pub_send was called for the open frame */
-    uint64_t max_payload; /* the hub's; 0: not asked yet */
-    evb_error failed;     /* final, once code is set */
+    bool wanted;                 /* evb_pub_send was called for the open frame */
+    uint64_t max_payload;        /* the hub's; 0: not known yet */
+    bool asking;                 /* for it */
+    evb_error failed;            /* final, once code is set */
+    evb_frame *left, **left_end; /* frames that were answered with an error, or after one, in order */
 };
 
 evb_pub *evb_pub_new(evb_bus *bus, const evb_pub_options *options, evb_error *err) {
@@ -43,6 +47,7 @@ evb_pub *evb_pub_new(evb_bus *bus, const evb_pub_options *options, evb_error *er
         return NULL;
     }
     self->bus = bus;
+    self->left_end = &self->left;
     if (options)
         self->options = *options;
     return self;
@@ -53,6 +58,10 @@ void evb_pub_destroy(evb_pub **self) {
         return;
     evb_call_forget((*self)->bus, *self);
     evb_frame_release((*self)->open);
+    for (evb_frame *frame = (*self)->left, *next; frame; frame = next) {
+        next = frame->next;
+        evb_frame_release(frame);
+    }
     free(*self);
     *self = NULL;
 }
@@ -173,13 +182,22 @@ static int send_open(evb_pub *self);
 /* Whether a batch that is not full leaves at once. */
 static bool eager(const evb_pub *self) { return self->flying < (self->options.atomic ? 1 : EAGER_FRAMES); }
 
+/* Keeps a call's frame, whose events are not known to be stored. */
+static void keep_frame(evb_pub *self, evb_call *call) {
+    *self->left_end = call->frame;
+    self->left_end = &call->frame->next;
+    call->frame = NULL;
+}
+
 static void published(void *context, evb_call *call, const evb_reply *reply) {
     evb_pub *self = context;
     run last = {0};
     self->flying--;
     self->flying_bytes -= call->frame->buf.size;
-    if (self->failed.code)
+    if (self->failed.code) {
+        keep_frame(self, call);
         return;
+    }
     if (reply->code)
         evb_fail(&self->failed, reply->code, "%s", reply->text);
     else if (!take_runs(self, &call->frame->buf, reply->results, &last))
@@ -189,7 +207,9 @@ static void published(void *context, evb_call *call, const evb_reply *reply) {
         if (self->options.expects && last.stands)
             self->options.expected = last.stands;
     }
-    if (!self->failed.code && self->wanted && eager(self))
+    if (self->failed.code)
+        keep_frame(self, call);
+    else if (self->wanted && eager(self))
         send_open(self);
 }
 
@@ -250,6 +270,7 @@ static int make_room(evb_pub *self, size_t size) {
         self->open = NULL;
         return evb_fail(&self->failed, EVB_ENOMEM, "publisher: out of memory");
     }
+    self->open->begun_ns = evb_clock_wall_ns();
     return 0;
 }
 
@@ -261,46 +282,35 @@ static bool same_topic(const evb_pub *self, const evb_event *event) {
 
 /* ---- what may be published ---- */
 
-/* Whether it can be a header's name or an id: UTF-8, no '=' and no control character. */
-static bool plain_name(const char *text, size_t size) {
-    for (size_t i = 0; i < size; i++)
-        if ((uint8_t)text[i] < 0x20 || text[i] == '=' || text[i] == 0x7f)
-            return false;
-    return evb_text_valid(text, size);
-}
-
-/* Adds the bytes of the headers and the id to *size. EVB_EDATA and what is wrong with them. */
-static int check_headers(const evb_event *event, size_t *size, evb_error *err) {
-    if (event->header_count > EVB_HEADER_COUNT_MAX)
-        return evb_fail(err, EVB_EDATA, "more than %d headers", EVB_HEADER_COUNT_MAX);
-    size_t bytes = 8;
-    for (size_t i = 0; i < event->header_count; i++) {
-        const evb_header *h = &event->headers[i];
-        if (!h->name_size || h->name_size > HEADER_NAME_MAX || !plain_name(h->name, h->name_size))
-            return evb_fail(err, EVB_EDATA,
-                            "header %zu: a name has 1 to %d bytes of UTF-8, no '=' and no control character", i + 1,
-                            HEADER_NAME_MAX);
-        if (!evb_text_valid(h->value, h->value_size))
-            return evb_fail(err, EVB_EDATA, "header %zu: its value is not UTF-8", i + 1);
-        bytes += h->name_size + h->value_size + 10;
-    }
-    if (bytes > EVB_HEADERS_MAX)
-        return evb_fail(err, EVB_EDATA, "headers of %zu bytes: over the limit of %d", bytes, EVB_HEADERS_MAX);
-    if (event->id && (!event->id_size || event->id_size >= EVB_ID_MAX || !plain_name(event->id, event->id_size)))
-        return evb_fail(err, EVB_EDATA, "an id has 1 to %d bytes, no '=' and no control character", EVB_ID_MAX - 1);
-    *size += bytes + event->id_size;
-    return 0;
-}
-
-/* Asks the hub, once, how large a payload, and so a batch, may be. */
-static int ask_limit(evb_pub *self, evb_error *err) {
+static void told_limit(void *context, evb_call *call, const evb_reply *reply) {
+    evb_pub *self = context;
     evb_status status;
+    (void)call;
+    self->asking = false;
+    if (self->failed.code)
+        return;
+    if (reply->code)
+        evb_fail(&self->failed, reply->code, "%s", reply->text);
+    else if (!evb_status_read(reply->results, &status))
+        evb_fail(&self->failed, EVB_ENOHUB, "the hub's answer does not speak evbus-protocol(7)");
+    else
+        self->max_payload = status.max_payload ? status.max_payload : EVB_PAYLOAD_DEFAULT;
+}
+
+/* Asks the hub, once, how large a payload, and so a batch, may be. EVB_EAGAIN: it has not answered yet. */
+static int ask_limit(evb_pub *self, evb_error *err) {
+    msgpack_packer packer;
     if (self->max_payload)
         return 0;
-    if (evb_bus_status(self->bus, &status, &self->failed))
-        return failure(self, err);
-    self->max_payload = status.max_payload ? status.max_payload : EVB_PAYLOAD_DEFAULT;
-    return 0;
+    evb_call *call = self->asking ? NULL : evb_call_new(self->bus, "status", 0, &packer, told_limit, self);
+    if (!self->asking && !call)
+        evb_fail(&self->failed, EVB_ENOMEM, "publisher: out of memory");
+    if (call) {
+        self->asking = true;
+        evb_call_send(self->bus, call);
+    }
+    return self->failed.code ? failure(self, err)
+                             : evb_fail(err, EVB_EAGAIN, "publisher: the hub is asked how large a payload may be");
 }
 
 static int check_payload(evb_pub *self, const evb_event *event, evb_error *err) {
@@ -336,7 +346,7 @@ static int check_event(evb_pub *self, const evb_event *event, size_t *size, evb_
                  ? evb_topic_check(event->topic, event->topic_size, err)
                  : 0;
     if (rc == 0 && (event->header_count || event->id))
-        rc = check_headers(event, size, err);
+        rc = evb_headers_check(event, size, err);
     rc = rc ? rc : check_payload(self, event, err);
     return rc ? rc : check_atomic(self, event, *size, err);
 }
@@ -402,7 +412,9 @@ static int check_record(evb_pub *self, const evb_record *rec, evb_error *err) {
 
 int evb_pub_add_record(evb_pub *self, const evb_record *rec, evb_error *err) {
     int rc = self->failed.code ? failure(self, err) : check_record(self, rec, err);
-    rc = rc ? rc : make_room(self, rec->size);
+    if (rc)
+        return rc;
+    rc = make_room(self, rec->size);
     if (rc == EVB_EAGAIN)
         return evb_fail(err, EVB_EAGAIN, "publisher: the window is full");
     if (rc)
@@ -415,6 +427,29 @@ int evb_pub_add_record(evb_pub *self, const evb_record *rec, evb_error *err) {
     self->added += rec->count;
     return failure(self, err);
 }
+
+static int each_record(evb_frame *frame, evb_record_fn *fn, void *context, evb_error *err) {
+    evb_record rec;
+    int rc = 0;
+    for (size_t at = 0; rc == 0 && frame && at < frame->buf.size; at += rec.size) {
+        if (evb_record_parse(frame->buf.data + at, frame->buf.size - at, &rec))
+            return evb_fail(err, EVB_EINVAL, "publisher: a batch of its own is malformed");
+        rc = fn(context, &rec, frame->begun_ns, err);
+    }
+    return rc;
+}
+
+int evb_pub_each_pending(const evb_pub *self, evb_record_fn *fn, void *context, evb_error *err) {
+    int rc = 0;
+    for (evb_frame *frame = self->left; rc == 0 && frame; frame = frame->next)
+        rc = each_record(frame, fn, context, err);
+    for (evb_call *call = self->bus->first; rc == 0 && call; call = call->next)
+        if (call->context == self && call->done == published)
+            rc = each_record(call->frame, fn, context, err);
+    return rc ? rc : each_record(self->open, fn, context, err);
+}
+
+uint64_t evb_pub_acked(const evb_pub *self) { return self->acked; }
 
 int evb_pub_send(evb_pub *self, evb_error *err) {
     if (self->failed.code)
@@ -452,7 +487,10 @@ int evb_publish(evb_bus *bus, const evb_event *event, uint64_t *seq, evb_error *
     if (!bus->own && !(bus->own = evb_pub_new(bus, NULL, err)))
         return EVB_ENOMEM;
     bus->own->options = (evb_pub_options){.stored = keep_seq, .context = &stored, .live = event->live};
-    int rc = evb_pub_add(bus->own, event, err);
+    int rc;
+    while ((rc = evb_pub_add(bus->own, event, err)) == EVB_EAGAIN)
+        if (evb_bus_wait(bus, NULL, 0, -1, err) < 0)
+            return EVB_EIO;
     rc = rc ? rc : evb_pub_drain(bus->own, err);
     bus->own->options.stored = NULL;
     if (seq)

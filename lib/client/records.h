@@ -23,4 +23,12 @@ void evb_pub_resume(evb_pub *pub, const uint8_t producer[EVB_PRODUCER_SIZE], uin
 /* Adds a record's events as one batch of their own. Errors as evb_pub_add; not for an atomic publisher. */
 int evb_pub_add_record(evb_pub *pub, const evb_record *rec, evb_error *err);
 
+/* The number of the last batch that the hub has acknowledged. */
+uint64_t evb_pub_acked(const evb_pub *pub);
+
+/* Gives fn each batch that was added and not acknowledged, in order, with the time (wall clock) when its frame was begun,
+ * until fn returns something else than 0, which it then returns. */
+typedef int evb_record_fn(void *context, const evb_record *rec, int64_t begun_ns, evb_error *err);
+int evb_pub_each_pending(const evb_pub *pub, evb_record_fn *fn, void *context, evb_error *err);
+
 #endif

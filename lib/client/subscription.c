@@ -607,7 +607,21 @@ static bool advance(evb_sub *self) {
     return listens(self) ? next_frame(self) : false;
 }
 
+/* While it leaves: only what the hub says about that matters. */
+static int next_of_leaving(evb_sub *self, evb_error *err) {
+    while (self->state != SUB_FAILED && listens(self) && next_frame(self))
+        continue;
+    if (self->state == SUB_FAILED)
+        return evb_fail(err, self->failed.code, "%s", self->failed.text);
+    if (!evb_membership_left(self->group))
+        return EVB_NOTHING;
+    evb_sub_set(self, SUB_ENDED);
+    return EVB_END;
+}
+
 int evb_sub_next(evb_sub *self, evb_event *event, evb_error *err) {
+    if (self->group && evb_membership_is_leaving(self->group))
+        return next_of_leaving(self, err);
     for (bool stepped = false;;) {
         if ((self->in_batch && next_of_batch(self, event)) ||
             (self->group && evb_membership_next(self->group, event))) {
@@ -641,23 +655,22 @@ uint64_t evb_sub_position(const evb_sub *self) { return self->done + 1; }
 
 /* ---- in a group ---- */
 
-int evb_sub_leave(evb_sub *self, evb_error *err) {
+int evb_sub_leave_start(evb_sub *self, evb_error *err) {
     if (!self->group)
         return evb_fail(err, EVB_EINVAL, "subscription: not in a group");
-    if (self->state == SUB_ENDED)
+    if (self->state == SUB_ENDED && !evb_membership_left(self->group))
         evb_sub_set(self, SUB_GROUP);
+    evb_sub_hold(self, false);
     evb_sub_hello_last(self);
     evb_membership_leave(self->group);
-    while (!evb_membership_left(self->group) && self->state != SUB_FAILED) {
-        while (self->state != SUB_FAILED && listens(self) && next_frame(self))
-            continue;
-        if (!evb_membership_left(self->group) && evb_bus_wait(self->bus, NULL, 0, -1, err) < 0)
-            return EVB_EIO;
-    }
-    if (self->state == SUB_FAILED)
-        return evb_fail(err, self->failed.code, "%s", self->failed.text);
-    evb_sub_set(self, SUB_ENDED);
     return 0;
+}
+
+int evb_sub_leave(evb_sub *self, evb_error *err) {
+    int rc = evb_sub_leave_start(self, err);
+    while (rc == 0 && (rc = next_of_leaving(self, err)) == EVB_NOTHING)
+        rc = evb_bus_wait(self->bus, NULL, 0, -1, err) < 0 ? EVB_EIO : 0;
+    return rc < 0 ? rc : 0;
 }
 
 /* ---- making and unmaking ---- */

@@ -114,15 +114,23 @@ static bool add_base64(evb_buf *out, const uint8_t *p, size_t size) {
     return true;
 }
 
-static bool add_payload(evb_buf *out, const evb_event *event) {
+bool evb_json_add_bytes(evb_buf *out, const char *plain, const char *base64, const void *data, size_t size) {
     size_t before = out->size;
-    if (!evb_buf_text(out, ",\"payload\":"))
+    if (!evb_buf_text(out, plain))
         return false;
-    outcome done = add_string(out, event->payload, event->size, STRICT);
+    outcome done = add_string(out, data, size, STRICT);
     if (done != NOT_UTF8)
         return done == DONE;
     out->size = before;
-    return evb_buf_text(out, ",\"payload_base64\":") && add_base64(out, event->payload, event->size);
+    return evb_buf_text(out, base64) && add_base64(out, data, size);
+}
+
+bool evb_json_add_text(evb_buf *out, const void *text, size_t size) {
+    return add_string(out, text, size, LOSSY) == DONE;
+}
+
+static bool add_payload(evb_buf *out, const evb_event *event) {
+    return evb_json_add_bytes(out, ",\"payload\":", ",\"payload_base64\":", event->payload, event->size);
 }
 
 static bool add_headers(evb_buf *out, const evb_event *event) {

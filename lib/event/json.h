@@ -15,6 +15,12 @@
  * part of it. */
 bool evb_json_add_event(evb_buf *out, const evb_event *event);
 
+/* Appends text as a JSON string with its quotes; bytes that are not UTF-8 become U+FFFD. False when memory is short. */
+bool evb_json_add_text(evb_buf *out, const void *text, size_t size);
+
+/* Appends `plain` (,"name":) and the bytes as a string where they are UTF-8, else `base64` (,"name_base64":) and that. */
+bool evb_json_add_bytes(evb_buf *out, const char *plain, const char *base64, const void *data, size_t size);
+
 typedef struct evb_json evb_json; /* reads events, one after the other */
 
 /* NULL when memory is short. */

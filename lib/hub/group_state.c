@@ -210,6 +210,11 @@ static bool read_group(operation *op) {
             op->hub->group_id = op->id;
         TAILQ_INSERT_TAIL(&op->hub->groups, op->group, link);
     }
+    if (ok && op->group && patterns) { /* they are others than before */
+        evb_patterns *old = op->group->patterns;
+        op->group->patterns = patterns;
+        patterns = old;
+    }
     evb_patterns_destroy(&patterns);
     if (ok && op->group) {
         op->group->settings = settings;
@@ -357,20 +362,23 @@ static plain *take_out(evb_group *group, size_t *count) {
     return list;
 }
 
-/* Puts the entries into the lanes of their topics. */
-static int make_lanes(evb_hub *hub, evb_group *group, evb_error *err) {
-    size_t count;
-    uint64_t next;
+/* The topic whose lane an event of this key goes into; it lies in hub->scratch. */
+static evb_header lane_topic(evb_hub *hub, uint64_t key) {
+    uint64_t seq = evb_key_seq(key), next;
     evb_record rec;
+    evb_error why;
+    hub->scratch.size = 0;
+    bool there = evb_journal_read(hub->journal, seq, seq, 1, NULL, &hub->scratch, &next, &why) == 0 &&
+                 hub->scratch.size && !evb_record_parse(hub->scratch.data, hub->scratch.size, &rec);
+    return there ? evb_retry_topic(&rec) : (evb_header){.value = ""};
+}
+
+int evb_group_relane(evb_hub *hub, evb_group *group, evb_error *err) {
+    size_t count;
     plain *list = take_out(group, &count);
     int rc = list ? 0 : EVB_ENOMEM;
     for (size_t i = 0; rc == 0 && i < count; i++) {
-        uint64_t seq = evb_key_seq(list[i].first);
-        evb_error why;
-        hub->scratch.size = 0;
-        bool there = evb_journal_read(hub->journal, seq, seq, 1, NULL, &hub->scratch, &next, &why) == 0 &&
-                     hub->scratch.size && !evb_record_parse(hub->scratch.data, hub->scratch.size, &rec);
-        evb_header topic = there ? evb_retry_topic(&rec) : (evb_header){.value = ""};
+        evb_header topic = group->settings.ordered ? lane_topic(hub, list[i].first) : (evb_header){.value = NULL};
         evb_entry *e = evb_pending_add(&group->pending, list[i].first, list[i].last, list[i].due_ns, topic.value,
                                        topic.value_size);
         if (!e) {
@@ -391,7 +399,7 @@ int evb_group_state_settle(evb_hub *hub, int64_t now_ns, evb_error *err) {
     TAILQ_FOREACH (group, &hub->groups, link) {
         if (!cut_to_head(group, head))
             return evb_fail(err, EVB_ENOMEM, "hub: out of memory");
-        int rc = group->settings.ordered ? make_lanes(hub, group, err) : 0;
+        int rc = group->settings.ordered ? evb_group_relane(hub, group, err) : 0;
         if (rc)
             return rc;
         for (evb_entry *e = evb_pending_from(&group->pending, 0); e; e = evb_pending_next(e))

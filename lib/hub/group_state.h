@@ -32,6 +32,10 @@ bool evb_group_state_read(void *hub, const uint8_t *body, size_t size);
 /* Notes everything: a snapshot. */
 bool evb_group_state_write(evb_hub *hub);
 
+/* Puts what is pending, none of it in a member's hand, into the lanes of its topics, or out of them: as `ordered` says.
+ * EVB_ENOMEM ends the hub. */
+int evb_group_relane(evb_hub *hub, evb_group *group, evb_error *err);
+
 /* After reading: brings each group into step with the journal (which may have lost its end in a power failure, or its
  * beginning to retention), and puts the events of ordered groups into their lanes. Errors end the hub. */
 int evb_group_state_settle(evb_hub *hub, int64_t now_ns, evb_error *err);

@@ -3,8 +3,9 @@
  * Members ask ("group"), and are answered at once: with events, or with none; then they are hungry, and are told by an
  * empty frame on their welcome's topic when there may be some, one member for each record that matches.
  * Invariants: a member is there from its join until it leaves, its connection goes, or the hub ends; a token names one
- * member of one group. 
- * Leaves to others: what is handed out (group.c), the notes (group_state.c) and their file (group_keep.c), looking and repairing (group_admin.c). */
+ * member of one group.
+ * Leaves to others: what is handed out (group.c), the notes (group_state.c) and their file (group_keep.c), looking and
+ * repairing (group_admin.c). */
 #include "hub/groups.h"
 
 #include <inttypes.h>
@@ -275,16 +276,21 @@ typedef struct {
     evb_patterns *patterns;  /* NULL: those that the group has */
     uint64_t start;          /* 0: from now */
     evb_mp settings, claims; /* claims, and the token before it, behind each other */
+    bool whole;              /* patterns and settings take the place of what the group has */
 } joining;
 
-/* Reads one setting of a join into *s. False: it is none, or bad. */
-static bool read_setting(evb_mp *mp, evb_group_settings *s) {
+/* Reads one setting of a join into *s. "whole" sets *s to the defaults. False: it is none, or bad. */
+static bool read_setting(evb_mp *mp, evb_group_settings *s, bool *whole) {
     const char *name;
     size_t size;
     uint64_t value;
     uint32_t count;
     if (!evb_mp_str(mp, &name, &size))
         return false;
+    if (size == 5 && memcmp(name, "whole", 5) == 0) {
+        *s = EVB_GROUP_DEFAULTS;
+        return evb_mp_bool(mp, whole);
+    }
     if (size == 7 && memcmp(name, "ordered", 7) == 0)
         return evb_mp_bool(mp, &s->ordered);
     if (size == 8 && memcmp(name, "listener", 8) == 0)
@@ -312,14 +318,14 @@ static bool read_setting(evb_mp *mp, evb_group_settings *s) {
     return true;
 }
 
-static bool read_settings(evb_mp mp, evb_group_settings *s) {
+static bool read_settings(evb_mp mp, evb_group_settings *s, bool *whole) {
     uint32_t count = 0;
     if (evb_mp_nil(&mp))
         return true;
     if (!evb_mp_map(&mp, &count))
         return false;
     while (count--)
-        if (!read_setting(&mp, s))
+        if (!read_setting(&mp, s, whole))
             return false;
     return true;
 }
@@ -382,31 +388,54 @@ static evb_group *make_group(evb_hub *hub, joining *j, int64_t wall_ns, evb_erro
     return group;
 }
 
+/* What the group looks at from now on is matched with these patterns. */
+static void take_patterns(evb_group *group, joining *j) {
+    evb_patterns *old = group->patterns;
+    group->patterns = j->patterns;
+    j->patterns = old; /* which the join destroys */
+}
+
+/* The group has begun to keep its topics' order, or has ceased to: what is in members' hands is anybody's for that. An
+ * acknowledgement of it still counts. */
+static int reorder(evb_hub *hub, evb_group *group, evb_error *why) {
+    evb_member *m;
+    int rc = 0;
+    TAILQ_FOREACH (m, &group->members, link)
+        rc = rc ? rc : evb_group_release(hub, group, m, NULL, 0, hub->now_ns, why);
+    return rc ? rc : evb_group_relane(hub, group, why);
+}
+
 /* The group that a join names, made if it is new, with the settings that the join wants. */
 static evb_group *group_to_join(evb_hub *hub, joining *j, int64_t wall_ns, bool *created, evb_error *why) {
     evb_group *group = evb_groups_find(hub, j->name, j->name_size);
     evb_group_settings settings = group ? group->settings : EVB_GROUP_DEFAULTS;
     *created = !group;
-    if (!read_settings(j->settings, &settings)) {
+    if (!read_settings(j->settings, &settings, &j->whole)) {
         evb_fail(why, EVB_EINVAL, "group.join: bad settings");
         return NULL;
     }
-    if (group && j->patterns && !same_patterns(j->patterns, group->patterns)) {
+    if (group && j->patterns && !j->whole && !same_patterns(j->patterns, group->patterns)) {
         evb_fail(why, EVB_EINVAL,
                  "group %s has other patterns: join it without any, or delete it first (evctl group %s delete)",
                  group->name, group->name);
         return NULL;
     }
-    if (group && settings.ordered != group->settings.ordered && group->pending.events) {
+    bool reordered = group && settings.ordered != group->settings.ordered;
+    if (reordered && !j->whole && group->pending.events) {
         evb_fail(why, EVB_EINVAL, "group %s is %s, and has events pending", group->name,
                  group->settings.ordered ? "ordered" : "not ordered");
         return NULL;
     }
+    bool rematched = group && j->patterns && !same_patterns(j->patterns, group->patterns);
     group = group ? group : make_group(hub, j, wall_ns, why);
-    if (group) {
-        group->unsafe = group->unsafe || !same_settings(&settings, &group->settings);
-        group->settings = settings;
-    }
+    if (!group)
+        return NULL;
+    group->unsafe = group->unsafe || rematched || !same_settings(&settings, &group->settings);
+    group->settings = settings;
+    if (rematched)
+        take_patterns(group, j);
+    if (reordered && reorder(hub, group, why))
+        return NULL;
     return group;
 }
 

@@ -3,12 +3,15 @@
  * What a command reads is a file of its own (memfd_create(2)), so that it may read it late, partly or not at all and
  * nobody waits for it. Its output comes through pipes that are read whenever there is something in them, and its end
  * through a pidfd. After the end as much is taken as lies in the pipes then: who was left behind may hold them open.
+ * A paced stream holds nothing back: it is read in pieces for which our own has room, and waits for room, not for input,
+ * while there is none.
  * Invariant: the process is reaped exactly once, and no signal goes to its group after that.
  * Leaves to others: SIGPIPE, which its owner ignores; which command, for what, and what its end means (pool.c). */
 #include "run/child.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -16,6 +19,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -30,12 +34,16 @@ typedef struct {
     evb_child_stream how;
     int fd;      /* ours; -1: not taken, or at its end */
     int own;     /* where it is passed on to */
+    bool whole;  /* a write to it never waits: it is a file */
     evb_buf buf; /* what is kept */
     uint64_t taken;
+    size_t left; /* the command has ended: so much of its output is still to be taken */
 } stream;
 
 struct evb_child {
     pid_t pid;
+    pid_t target; /* of signals, as kill(2) takes it */
+    int fault;    /* errno of passing on */
     int pidfd;
     int in; /* EVB_STDIN_FEED; -1: closed */
     bool close_in;
@@ -123,14 +131,18 @@ static int spawn_code(int errnum) {
 /* The process's start, with actions and attributes made; 0 or an errno. */
 static int spawn_with(evb_child *self, const evb_child_options *o, const given *g,
                       posix_spawn_file_actions_t *actions, posix_spawnattr_t *how) {
-    sigset_t all, none;
+    sigset_t heard, none;
     int rc = 0;
-    sigfillset(&all);
+    sigfillset(&heard);
     sigemptyset(&none);
-    posix_spawnattr_setflags(how, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    for (int sig = 1; o->ignored && sig < NSIG; sig++)
+        if (sigismember(o->ignored, sig) == 1)
+            sigdelset(&heard, sig);
+    posix_spawnattr_setflags(
+        how, (short)(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | (o->shared ? 0 : POSIX_SPAWN_SETPGROUP)));
     posix_spawnattr_setpgroup(how, 0);
     posix_spawnattr_setsigmask(how, &none);
-    posix_spawnattr_setsigdefault(how, &all);
+    posix_spawnattr_setsigdefault(how, &heard);
     if (g->in >= 0)
         rc = posix_spawn_file_actions_adddup2(actions, g->in, STDIN_FILENO);
     if (!rc && g->out >= 0)
@@ -160,8 +172,16 @@ static int spawn(evb_child *self, const evb_child_options *o, const given *g, ev
     posix_spawn_file_actions_destroy(&actions);
     if (rc)
         return evb_fail_errno(err, spawn_code(rc), rc, "%.200s", o->argv[0]);
+    self->target = o->shared ? self->pid : -self->pid;
     self->pidfd = (int)syscall(SYS_pidfd_open, self->pid, 0);
     return self->pidfd < 0 ? evb_fail_errno(err, EVB_EIO, errno, "pidfd_open") : 0;
+}
+
+static void set_stream(stream *s, const evb_child_stream *how, int own) {
+    struct stat about;
+    s->how = *how;
+    s->own = own;
+    s->whole = how->paced && fstat(own, &about) == 0 && (S_ISREG(about.st_mode) || S_ISBLK(about.st_mode));
 }
 
 evb_child *evb_child_new(const evb_child_options *options, evb_error *err) {
@@ -172,10 +192,8 @@ evb_child *evb_child_new(const evb_child_options *options, evb_error *err) {
         return NULL;
     }
     self->pidfd = self->in = self->out.fd = self->err.fd = -1;
-    self->out.how = options->out;
-    self->out.own = STDOUT_FILENO;
-    self->err.how = options->err;
-    self->err.own = STDERR_FILENO;
+    set_stream(&self->out, &options->out, STDOUT_FILENO);
+    set_stream(&self->err, &options->err, STDERR_FILENO);
     self->one_tail = options->one_tail;
     self->end.begun_ns = evb_clock_wall_ns();
     self->begun_ns = evb_clock_monotonic_ns();
@@ -193,7 +211,7 @@ void evb_child_destroy(evb_child **self) {
     if (!c)
         return;
     if (c->pid && !c->ended) {
-        kill(-c->pid, SIGKILL);
+        kill(c->target, SIGKILL);
         while (waitpid(c->pid, NULL, 0) < 0 && errno == EINTR)
             continue;
     }
@@ -210,15 +228,25 @@ void evb_child_destroy(evb_child **self) {
 
 /* ---- waiting ---- */
 
+/* Whether our own has room for as much as is passed on at a time. poll(2) says so of a pipe when a page of it is free;
+ * what has failed has room, too: the next write says why. */
+static bool has_room(const stream *s) {
+    return !s->how.paced || s->whole || poll(&(struct pollfd){s->own, POLLOUT, 0}, 1, 0) > 0;
+}
+
+static size_t add_stream(const stream *s, struct pollfd *fds) {
+    if (s->fd < 0)
+        return 0;
+    *fds = has_room(s) ? (struct pollfd){s->fd, POLLIN, 0} : (struct pollfd){s->own, POLLOUT, 0};
+    return 1;
+}
+
 size_t evb_child_fds(const evb_child *self, struct pollfd *fds) {
     size_t n = 0;
-    if (self->ended)
-        return 0;
-    fds[n++] = (struct pollfd){self->pidfd, POLLIN, 0};
-    if (self->out.fd >= 0)
-        fds[n++] = (struct pollfd){self->out.fd, POLLIN, 0};
-    if (self->err.fd >= 0)
-        fds[n++] = (struct pollfd){self->err.fd, POLLIN, 0};
+    if (self->pidfd >= 0 && !self->ended)
+        fds[n++] = (struct pollfd){self->pidfd, POLLIN, 0};
+    n += add_stream(&self->out, fds + n);
+    n += add_stream(&self->err, fds + n);
     if (self->in >= 0)
         fds[n++] = (struct pollfd){self->in, POLLOUT, 0};
     return n;
@@ -259,15 +287,19 @@ bool evb_child_fed(const evb_child *self) { return !self->feed.size; }
 
 /* ---- what it says ---- */
 
-static void pass_on(const stream *s, const uint8_t *data, size_t size) {
+/* False: nobody reads it any more. */
+static bool pass_on(evb_child *self, const stream *s, const uint8_t *data, size_t size) {
     for (size_t done = 0; done < size;) {
         ssize_t n = write(s->own, data + done, size - done);
         if (n < 0 && errno == EAGAIN)
             poll(&(struct pollfd){s->own, POLLOUT, 0}, 1, -1);
-        else if (n < 0 && errno != EINTR)
-            return; /* nobody reads it any more: the command does not depend on that */
+        else if (n < 0 && errno != EINTR) {
+            self->fault = self->fault ? self->fault : errno;
+            return errno != EPIPE;
+        }
         done += n > 0 ? (size_t)n : 0;
     }
+    return true;
 }
 
 /* Keeps what of it is to be kept. */
@@ -291,8 +323,9 @@ static void keep(stream *s, const uint8_t *data, size_t size) {
 /* Takes what is in the pipe, at most `most` bytes. */
 static void take_stream(evb_child *self, stream *s, size_t most) {
     uint8_t data[READ_SIZE];
-    while (s->fd >= 0 && most) {
-        ssize_t n = read(s->fd, data, most < sizeof data ? most : sizeof data);
+    size_t once = s->how.paced && !s->whole ? PIPE_BUF : sizeof data;
+    while (s->fd >= 0 && most && has_room(s)) {
+        ssize_t n = read(s->fd, data, most < once ? most : once);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno == EAGAIN)
@@ -302,18 +335,27 @@ static void take_stream(evb_child *self, stream *s, size_t most) {
             return;
         }
         most -= (size_t)n;
-        if (s->how.pass)
-            pass_on(s, data, (size_t)n);
+        s->left -= s->left ? (size_t)n : 0;
         keep(self->one_tail ? &self->out : s, data, (size_t)n);
+        if (s->how.pass && !pass_on(self, s, data, (size_t)n) && s->how.paced)
+            close_fd(&s->fd); /* else the command does not depend on that */
     }
 }
 
 /* What lies in the pipe at the end of the command; what comes later is not its own. */
-static void take_last(evb_child *self, stream *s) {
+static size_t left_in(const stream *s) {
     int there = 0;
-    if (s->fd >= 0 && ioctl(s->fd, FIONREAD, &there) == 0 && there > 0)
-        take_stream(self, s, (size_t)there);
+    return s->fd >= 0 && ioctl(s->fd, FIONREAD, &there) == 0 && there > 0 ? (size_t)there : 0;
+}
+
+/* Takes of that what there is room for; true when it is all here. */
+static bool take_last(evb_child *self, stream *s) {
+    if (s->left)
+        take_stream(self, s, s->left);
+    if (s->left && s->fd >= 0)
+        return false;
     close_fd(&s->fd);
+    return true;
 }
 
 static evb_buf *kept(stream *s, uint64_t *lost) {
@@ -331,7 +373,7 @@ evb_buf *evb_child_err(evb_child *self, uint64_t *lost) { return kept(&self->err
 
 void evb_child_signal(const evb_child *self, int sig) {
     if (!self->ended)
-        kill(-self->pid, sig);
+        kill(self->target, sig);
 }
 
 void evb_child_hurry(evb_child *self) {
@@ -343,15 +385,17 @@ bool evb_child_is_late(const evb_child *self) { return self->end.late || self->d
 
 pid_t evb_child_pid(const evb_child *self) { return self->pid; }
 
+pid_t evb_child_target(const evb_child *self) { return self->target; }
+
 static int64_t of_timeval(struct timeval t) { return (int64_t)t.tv_sec * EVB_SECOND_NS + (int64_t)t.tv_usec * 1000; }
 
 /* Its time is over: TERM, then KILL. */
 static void hurry(evb_child *self, int64_t now) {
     if (now < self->due_ns)
         return;
-    kill(-self->pid, self->end.late ? SIGKILL : SIGTERM);
+    kill(self->target, self->end.late ? SIGKILL : SIGTERM);
     if (!self->end.late)
-        kill(-self->pid, SIGCONT); /* a stopped one would not hear of it */
+        kill(self->target, SIGCONT); /* a stopped one would not hear of it */
     self->due_ns = self->end.late ? INT64_MAX : now + EVB_CHILD_GRACE_NS;
     self->end.late = true;
 }
@@ -360,7 +404,7 @@ static bool reap(evb_child *self) {
     struct rusage use;
     int status;
     if (self->end.late && poll(&(struct pollfd){self->pidfd, POLLIN, 0}, 1, 0) > 0)
-        kill(-self->pid, SIGKILL); /* what is left of its group */
+        kill(self->target, SIGKILL); /* what is left of its group */
     pid_t got = wait4(self->pid, &status, WNOHANG, &use);
     if (got == 0 || (got < 0 && errno == EINTR))
         return false;
@@ -377,22 +421,32 @@ static bool reap(evb_child *self) {
     return true;
 }
 
-bool evb_child_step(evb_child *self) {
-    if (self->ended)
-        return true;
-    push_feed(self);
-    take_stream(self, &self->out, (size_t)READ_SIZE * READS_AT_ONCE);
-    take_stream(self, &self->err, (size_t)READ_SIZE * READS_AT_ONCE);
+/* It may have ended: notes what of its output is still to be taken then. */
+static bool notice_end(evb_child *self) {
     if (!reap(self)) {
         hurry(self, evb_clock_monotonic_ns());
         return false;
     }
-    take_last(self, &self->out);
-    take_last(self, &self->err);
+    self->out.left = left_in(&self->out);
+    self->err.left = left_in(&self->err);
     close_fd(&self->in);
     close_fd(&self->pidfd);
     return true;
 }
+
+bool evb_child_step(evb_child *self) {
+    if (!self->ended) {
+        push_feed(self);
+        take_stream(self, &self->out, (size_t)READ_SIZE * READS_AT_ONCE);
+        take_stream(self, &self->err, (size_t)READ_SIZE * READS_AT_ONCE);
+        if (!notice_end(self))
+            return false;
+    }
+    bool out = take_last(self, &self->out), err = take_last(self, &self->err);
+    return out && err;
+}
+
+int evb_child_fault(const evb_child *self) { return self->fault; }
 
 const evb_child_end *evb_child_ended(const evb_child *self) { return self->ended ? &self->end : NULL; }
 

@@ -1,12 +1,13 @@
 /* child.h: a command that was started: what goes in, what comes out, how it ends. Never blocks but to pass output on.
  *
- * The command leads a process group of its own, with no signal blocked or ignored and none of our descriptors but 0, 1
- * and 2. Its end is the end of its first process: what it leaves in the background is left alone, unless it is killed
+ * The command leads a process group of its own unless that is not wanted, with no signal blocked or (but for those asked
+ * for) ignored and none of our descriptors but 0, 1 and 2. Its end is the end of its first process: what it leaves in the background is left alone, unless it is killed
  * for being late. Who owns it waits with poll(2) on evb_child_fds until evb_child_deadline, then calls evb_child_step. */
 #ifndef EVB_CHILD_H
 #define EVB_CHILD_H
 
 #include <poll.h>
+#include <signal.h>
 #include <sys/types.h>
 
 #include "base/buf.h"
@@ -20,6 +21,10 @@ typedef struct {
     bool last;   /* of what is taken its last bytes are kept; false: the first */
     bool pass;   /* what is taken is written to our own, too */
     size_t most; /* bytes that are kept */
+    /* With pass: no more is taken than our own has room for, so that nothing blocks; and when nobody reads our own any
+     * more, nobody reads the command's, which hears of it as if it wrote there itself. evb_child_fds changes then from
+     * one wait to the next. */
+    bool paced;
 } evb_child_stream;
 
 typedef struct {
@@ -32,6 +37,8 @@ typedef struct {
     evb_child_stream out, err;
     bool one_tail;      /* what err takes is kept with what out takes, in the order in which it comes */
     int64_t timeout_ns; /* SIGTERM to its process group then, and SIGKILL EVB_CHILD_GRACE_NS later; 0: never */
+    bool shared;        /* it stays in our process group, and what is said of its group here holds for it alone */
+    const sigset_t *ignored; /* signals that stay ignored in it if they are; NULL: none */
 } evb_child_options;
 
 #define EVB_CHILD_GRACE_NS INT64_C(5000000000)
@@ -61,20 +68,25 @@ int64_t evb_child_deadline(const evb_child *self); /* monotonic; INT64_MAX: none
 
 /* Takes in what there is; true when it has ended, and all of its output up to then is here. */
 bool evb_child_step(evb_child *self);
-const evb_child_end *evb_child_ended(const evb_child *self);
+const evb_child_end *evb_child_ended(const evb_child *self); /* NULL: it runs */
+
+/* Why what it said could not be written to our own: an errno, the first one; 0: it could. */
+int evb_child_fault(const evb_child *self);
 
 /* EVB_STDIN_FEED: gives it more to read. False: it reads no more, or memory is short. Close: the end of what it reads. */
 bool evb_child_feed(evb_child *self, const void *data, size_t size);
 void evb_child_close(evb_child *self);
 bool evb_child_fed(const evb_child *self); /* whether all that was given has been written */
 
-/* Sends a signal to its process group. */
+/* Sends a signal to its process group. As long as it runs that may be done by kill(2), from a signal handler, too, with
+ * what evb_child_target gives. */
 void evb_child_signal(const evb_child *self, int sig);
 
 /* As if its time were over now: SIGTERM, and SIGKILL later. */
 void evb_child_hurry(evb_child *self);
 bool evb_child_is_late(const evb_child *self); /* whether its time is over */
 pid_t evb_child_pid(const evb_child *self);
+pid_t evb_child_target(const evb_child *self);
 
 /* What was kept; the owner may take bytes off the front. *lost (may be NULL): how many were not kept. */
 evb_buf *evb_child_out(evb_child *self, uint64_t *lost);

@@ -22,17 +22,21 @@ int64_t line_now_ns(void) {
 }
 
 size_t line_make(char *out, size_t size, uint64_t index, int64_t sent_ns) {
-    snprintf(out, LINE_MIN + 1, "%0*" PRIu64 " %0*" PRId64 " ", INDEX_DIGITS, index, TIME_DIGITS, sent_ns);
-    memset(out + LINE_MIN, 'x', size - LINE_MIN);
+    int digits = size < INDEX_DIGITS ? (int)size : INDEX_DIGITS;
+    size_t used = (size_t)(size < LINE_TIMED
+                               ? sprintf(out, "%0*" PRIu64, digits, index)
+                               : sprintf(out, "%0*" PRIu64 " %0*" PRId64 " ", digits, index, TIME_DIGITS, sent_ns));
+    memset(out + used, 'x', size - used);
     out[size] = '\n';
     return size + 1;
 }
 
 bool line_parse(const char *line, size_t size, uint64_t *index, int64_t *sent_ns) {
-    if (size < LINE_MIN || line[INDEX_DIGITS] != ' ' || line[LINE_MIN - 1] != ' ')
+    bool timed = size >= LINE_TIMED;
+    if (size < LINE_MIN || (timed && (line[INDEX_DIGITS] != ' ' || line[LINE_TIMED - 1] != ' ')))
         return false;
     *index = strtoull(line, NULL, 10);
-    *sent_ns = strtoll(line + INDEX_DIGITS + 1, NULL, 10);
+    *sent_ns = timed ? strtoll(line + INDEX_DIGITS + 1, NULL, 10) : 0;
     return true;
 }
 

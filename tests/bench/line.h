@@ -1,6 +1,7 @@
 /* line.h: the lines that the instruments send, and the account of those that come back.
  *
- * A line is an index (12 digits), a space, the time of sending in ns (20 digits), a space, and 'x' up to its size. */
+ * A line is an index (12 digits), a space, the time of sending in ns (20 digits), a space, and 'x' up to its size. One
+ * that is too short for that is an index alone, and 'x' up to its size: its time is not known. */
 #ifndef BENCH_LINE_H
 #define BENCH_LINE_H
 
@@ -9,8 +10,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define LINE_MIN 34              /* bytes of the shortest line */
-#define LINE_MAX ((size_t)65536) /* and of the longest */
+#define LINE_MIN 8                 /* bytes of the shortest line */
+#define LINE_TIMED 34              /* of the shortest that has its time */
+#define LINE_MAX ((size_t)1 << 20) /* and of the longest */
 
 /* Now, in ns of the monotonic clock. */
 int64_t line_now_ns(void);
@@ -18,8 +20,8 @@ int64_t line_now_ns(void);
 /* Writes a line of `size` bytes (at least LINE_MIN) and its newline; returns size + 1. */
 size_t line_make(char *out, size_t size, uint64_t index, int64_t sent_ns);
 
-/* Reads the numbers of a line (without its newline, but something that is no digit must follow it in memory).
- * False: no line of ours. */
+/* Reads the numbers of a line (without its newline, but something that is no digit must follow it in memory); the time
+ * is 0 where there is none. False: no line of ours. */
 bool line_parse(const char *line, size_t size, uint64_t *index, int64_t *sent_ns);
 
 /* Which of the lines 0..count-1 have come. */

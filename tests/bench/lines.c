@@ -53,7 +53,7 @@ static void take(void *context, const char *line, size_t size, int64_t read_ns) 
 static int check_lines(uint64_t count) {
     line_tally tally;
     line_reader reader;
-    if (!line_tally_open(&tally, count) || !line_reader_open(&reader, (size_t)1 << 20))
+    if (!line_tally_open(&tally, count) || !line_reader_open(&reader, 2 * LINE_MAX))
         return fail("out of memory");
     while (line_reader_read(&reader, STDIN_FILENO, take, &tally) > 0)
         continue;

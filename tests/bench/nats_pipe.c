@@ -2,18 +2,20 @@
  *
  *   nats_pipe pub|sub URL SUBJECT        NATS core: stores nothing
  *   nats_pipe jspub URL SUBJECT          JetStream: to the stream BENCH on files; all acknowledged when it exits
- *   nats_pipe jssub URL SUBJECT COUNT    replays the stream's first COUNT messages in order
- *   nats_pipe jsmake URL SUBJECT NAME    makes the stream and a durable pull consumer
- *   nats_pipe jsgroup URL SUBJECT NAME   one who works for it: a durable pull consumer: fetches up to FETCH at once and acknowledges each
- *                                        when it was written to stdout; until it is killed
+ *   nats_pipe pubnow|jspubnow ...        the same, each line sent at once (for latency), not a millisecond's together
+ *   nats_pipe jsone URL SUBJECT PAYLOAD  one message; acknowledged when it exits
+ *   nats_pipe jssub URL SUBJECT [COUNT]  replays the stream's first COUNT messages in order; without COUNT what comes
+ *   nats_pipe jsmake URL SUBJECT [NAME]  makes the stream, and a durable pull consumer NAME
+ *   nats_pipe jsgroup URL SUBJECT NAME   one who works for it: fetches up to FETCH at once and acknowledges each when it
+ *                                        was written to stdout; until it is killed
  *
- * Publishing is asynchronous, as libnats does it fastest. `sub` and `jsgroup` say `ready` on stderr once the server has
- * their subscription; sub and jssub flush stdout whenever no message is waiting. The messages come in a thread of
- * libnats', the one user of stdout; the main thread only waits for `done`. */
+ * SUBJECT - of a publisher: each line is a subject, a TAB and the payload. The stream takes bench.>.
+ * Publishing is asynchronous, as libnats does it fastest. `sub`, `jssub` without COUNT and `jsgroup` say `ready` on
+ * stderr once the server has their subscription; sub and jssub flush stdout whenever no message is waiting. The messages come in a
+ * thread of libnats', the one user of stdout; the main thread only waits for `done`. */
 #include <inttypes.h>
 #include <nats/nats.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,29 +70,44 @@ static void take(natsConnection *nc, natsSubscription *sub, natsMsg *msg, void *
         finish(out);
 }
 
-static jsCtx *open_stream(natsConnection *nc, const char *subject) {
+static jsCtx *open_jetstream(natsConnection *nc) {
     jsCtx *js = NULL;
-    jsStreamConfig config;
     must(natsConnection_JetStream(&js, nc, NULL), "no JetStream");
+    return js;
+}
+
+static void make_stream(jsCtx *js) {
+    const char *subjects = "bench.>";
+    jsStreamConfig config;
     jsStreamConfig_Init(&config);
     config.Name = "BENCH";
-    config.Subjects = &subject;
+    config.Subjects = &subjects;
     config.SubjectsLen = 1;
     config.Storage = js_FileStorage;
     must(js_AddStream(NULL, js, &config, NULL, NULL), "cannot add the stream");
-    return js;
+}
+
+static void publish_line(natsConnection *nc, jsCtx *js, const char *subject, char *line, size_t size) {
+    if (strcmp(subject, "-") == 0) {
+        char *tab = memchr(line, '\t', size);
+        if (tab == NULL)
+            die("a line without a TAB");
+        *tab = 0;
+        subject = line;
+        size -= (size_t)(tab + 1 - line);
+        line = tab + 1;
+    }
+    must(js != NULL ? js_PublishAsync(js, subject, line, (int)size, NULL)
+                    : natsConnection_Publish(nc, subject, line, (int)size),
+         "cannot publish");
 }
 
 static void publish_lines(natsConnection *nc, jsCtx *js, const char *subject) {
     char *line = NULL;
     size_t capacity = 0;
     ssize_t size;
-    while ((size = getline(&line, &capacity, stdin)) > 0) {
-        int length = (int)(line[size - 1] == '\n' ? size - 1 : size);
-        must(js != NULL ? js_PublishAsync(js, subject, line, length, NULL)
-                        : natsConnection_Publish(nc, subject, line, length),
-             "cannot publish");
-    }
+    while ((size = getline(&line, &capacity, stdin)) > 0)
+        publish_line(nc, js, subject, line, (size_t)(line[size - 1] == '\n' ? size - 1 : size));
     free(line);
     if (js != NULL) {
         jsPubOptions options;
@@ -107,6 +124,7 @@ static natsStatus subscribe(natsSubscription **sub, natsConnection *nc, jsCtx *j
         return natsConnection_Subscribe(sub, nc, subject, take, out);
     jsSubOptions_Init(&options);
     options.Ordered = true;
+    options.Config.DeliverPolicy = out->want > 0 ? js_DeliverAll : js_DeliverNew;
     return js_Subscribe(sub, js, subject, take, out, NULL, &options, NULL);
 }
 
@@ -117,7 +135,7 @@ static void print_messages(natsConnection *nc, jsCtx *js, const char *subject, u
     must(subscribe(&sub, nc, js, subject, &out), "cannot subscribe");
     must(natsSubscription_SetPendingLimits(sub, -1, -1), "cannot lift the limits");
     must(natsConnection_Flush(nc), "cannot flush");
-    if (js == NULL)
+    if (want == 0)
         fputs("ready\n", stderr);
     pthread_mutex_lock(&out.lock);
     while (!out.done)
@@ -177,34 +195,49 @@ static _Noreturn void work(natsSubscription *sub) {
     }
 }
 
-/* jsmake, or jsgroup when the stream is there. */
-static _Noreturn void serve_group(natsConnection *nc, const char *what, const char *subject, const char *name) {
-    jsCtx *js = NULL;
-    if (strcmp(what, "jsgroup") == 0) {
-        must(natsConnection_JetStream(&js, nc, NULL), "no JetStream");
-        work(open_consumer(js, subject, name, true));
+/* What needs the stream, by name; without the one publisher and reader, which is all that core NATS has, too. */
+static void use_stream(jsCtx *js, const char *what, const char *subject, const char *more) {
+    if (strcmp(what, "make") == 0) {
+        make_stream(js);
+        if (more != NULL)
+            open_consumer(js, subject, more, false);
+    } else if (strcmp(what, "group") == 0 && more != NULL) {
+        work(open_consumer(js, subject, more, true));
+    } else if (strcmp(what, "one") == 0 && more != NULL) {
+        must(js_Publish(NULL, js, subject, more, (int)strlen(more), NULL, NULL), "cannot publish");
+    } else {
+        die("no such use");
     }
-    open_consumer(open_stream(nc, subject), subject, name, false);
-    _exit(0); /* destroying the subscription would delete the consumer */
+}
+
+static natsConnection *connect_to(const char *url, bool now) {
+    natsConnection *nc = NULL;
+    natsOptions *options = NULL;
+    must(natsOptions_Create(&options), "options");
+    must(natsOptions_SetURL(options, url), url);
+    must(natsOptions_SetSendAsap(options, now), "options");
+    must(natsConnection_Connect(&nc, options), "cannot connect");
+    natsOptions_Destroy(options);
+    return nc;
 }
 
 int main(int argc, char **argv) {
     if (argc < 4) {
-        fprintf(stderr, "usage: nats_pipe pub|sub|jspub|jssub|jsmake|jsgroup URL SUBJECT [COUNT|NAME]\n");
+        fprintf(stderr,
+                "usage: nats_pipe [js]pub[now]|[js]sub|jsone|jsmake|jsgroup URL SUBJECT [COUNT|NAME|PAYLOAD]\n");
         return 2;
     }
     bool stream = strncmp(argv[1], "js", 2) == 0;
-    bool publisher = strcmp(argv[1] + (stream ? 2 : 0), "pub") == 0;
-    natsConnection *nc = NULL;
-    must(natsConnection_ConnectTo(&nc, argv[2]), "cannot connect");
-    if (argc > 4 && (strcmp(argv[1], "jsmake") == 0 || strcmp(argv[1], "jsgroup") == 0))
-        serve_group(nc, argv[1], argv[3], argv[4]);
-    jsCtx *js = stream ? open_stream(nc, argv[3]) : NULL;
-    if (publisher)
+    const char *what = argv[1] + (stream ? 2 : 0);
+    const char *more = argc > 4 ? argv[4] : NULL;
+    natsConnection *nc = connect_to(argv[2], strcmp(what, "pubnow") == 0);
+    jsCtx *js = stream ? open_jetstream(nc) : NULL;
+    if (strncmp(what, "pub", 3) == 0)
         publish_lines(nc, js, argv[3]);
+    else if (strcmp(what, "sub") == 0)
+        print_messages(nc, js, argv[3], more != NULL ? strtoull(more, NULL, 10) : 0);
     else
-        print_messages(nc, js, argv[3], argc > 4 ? strtoull(argv[4], NULL, 10) : 0);
-    jsCtx_Destroy(js);
-    natsConnection_Destroy(nc);
-    return 0;
+        use_stream(js, what, argv[3], more);
+    fflush(stdout);
+    _exit(0); /* destroying a durable consumer's subscription would delete the consumer */
 }

@@ -1,10 +1,14 @@
 /* pipe_drive.c: drives a publisher and its subscribers through their pipes, and measures what comes through.
  *
- *   pipe_drive [-n COUNT] [-s SIZE] [-r RATE] [-N SUBSCRIBERS] [-g] [-q QUIET_S] [-v | -p PROBE] SUBSCRIBER PUBLISHER
+ *   pipe_drive [-n COUNT] [-s SIZE] [-r RATE] [-w WARM_UP] [-N SUBSCRIBERS] [-g] [-q QUIET_S] [-v | -p PROBE]
+ *              SUBSCRIBER PUBLISHER
  *
  * Feeds COUNT lines of SIZE bytes to the publisher's stdin, RATE a second (0: as fast as the pipe takes them), reads
  * them from the stdout of every subscriber, and prints one JSON object: what was sent, received, doubled and
- * disordered, lines received a second over all subscribers, and the latency's percentiles in us.
+ * disordered, lines received a second over all subscribers, the latency's percentiles in us (without the first WARM_UP
+ * lines), and the CPU seconds of both commands.
+ * A line's time begins when it is written; with -r, and where the publisher did not take lines in their time, when this
+ * one was due: a system that makes its publisher wait does not look faster for it.
  * With -g the subscribers share the lines: each is to come once, from any of them, and in order if there is only one.
  * Both commands are run by sh -c; begin them with `exec`, so that the signal to end them reaches them.
  * When a subscriber is ready: with -v, when it has printed a line on stderr; with -p, when a line has come from its
@@ -26,15 +30,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 enum { CHUNK = 1 << 16, PIPE_SIZE = 1 << 20, READY_MS = 10000, PROBE_MS = 50 };
+static const int64_t SECOND_NS = 1000000000;
+static const int64_t LATE_NS = 1000000; /* a line later than that is counted from when it was due */
 
 typedef struct {
     uint64_t count;
     uint64_t rate;
+    uint64_t warm_up;
     size_t size;
     size_t subscribers;
     bool shared;
@@ -68,6 +76,7 @@ struct drive {
     int64_t start_ns;
     int64_t last_ns; /* when the last line came */
     int64_t *latency;
+    size_t timed; /* in latency */
     size_t received;
 };
 
@@ -118,7 +127,7 @@ static void start_subscriber(drive *d, subscriber *sub) {
     *sub = (subscriber){.owner = d, .out = out[0], .err = err[0]};
     sub->tally = &d->tallies[d->opt.shared ? 0 : sub - d->subs];
     if ((sub->tally->count == 0 && !line_tally_open(sub->tally, d->opt.count)) ||
-        !line_reader_open(&sub->reader, alone ? 2 * PIPE_SIZE : 2 * LINE_MAX))
+        !line_reader_open(&sub->reader, (alone ? 2 * PIPE_SIZE : CHUNK) + 2 * d->opt.size))
         die("memory");
     sub->pid = spawn(d->opt.sub, -1, out[1], err[1]);
     close(out[1]);
@@ -152,8 +161,11 @@ static void take(void *context, const char *line, size_t size, int64_t read_ns) 
     sub->heard = true;
     if (!line_parse(line, size, &index, &sent_ns))
         return;
-    if (line_tally_add(sub->tally, index))
-        d->latency[d->received++] = read_ns - sent_ns;
+    if (line_tally_add(sub->tally, index)) {
+        d->received++;
+        if (index >= d->opt.warm_up)
+            d->latency[d->timed++] = read_ns - sent_ns;
+    }
     d->last_ns = read_ns;
 }
 
@@ -235,24 +247,42 @@ static void await_subscribers(drive *d) {
 /* ---- what goes ---- */
 
 static void wait_until(int64_t due_ns) {
-    struct timespec t = {.tv_sec = due_ns / 1000000000, .tv_nsec = due_ns % 1000000000};
+    struct timespec t = {.tv_sec = due_ns / SECOND_NS, .tv_nsec = due_ns % SECOND_NS};
     while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL) == EINTR)
         continue;
 }
 
+static int64_t due_ns(const drive *d, uint64_t index) {
+    return d->start_ns + (int64_t)(index * (uint64_t)SECOND_NS / d->opt.rate);
+}
+
+/* Waits until the line is due; returns the time that it is to carry. */
+static int64_t await_turn(const drive *d, uint64_t index) {
+    if (d->opt.rate == 0)
+        return line_now_ns();
+    int64_t due = due_ns(d, index);
+    wait_until(due);
+    int64_t now = line_now_ns();
+    return now - due > LATE_NS ? due : now;
+}
+
+/* Whether line `index` goes out with those before it: as much as a pipe takes at once, and what is due already. */
+static bool goes_along(const drive *d, uint64_t index, size_t used) {
+    return index < d->opt.count && used < CHUNK && (d->opt.rate == 0 || due_ns(d, index) <= line_now_ns());
+}
+
 static void *feed(void *context) {
     drive *d = context;
-    const options *opt = &d->opt;
     char *out = malloc(CHUNK + LINE_MAX + 1);
     size_t used = 0;
     if (out == NULL)
         die("memory");
+    prctl(PR_SET_TIMERSLACK, 1UL, 0, 0, 0);
     d->start_ns = line_now_ns();
-    for (uint64_t i = 0; i < opt->count; i++) {
-        if (opt->rate > 0)
-            wait_until(d->start_ns + (int64_t)(i * 1000000000 / opt->rate));
-        used += line_make(out + used, opt->size, i, line_now_ns());
-        if (opt->rate == 0 && used < CHUNK && i + 1 < opt->count)
+    for (uint64_t i = 0; i < d->opt.count; i++) {
+        int64_t sent_ns = await_turn(d, i);
+        used += line_make(out + used, d->opt.size, i, sent_ns);
+        if (goes_along(d, i + 1, used))
             continue;
         if (!line_write(d->pub_in, out, used))
             break;
@@ -272,7 +302,15 @@ static int by_value(const void *a, const void *b) {
 }
 
 static double percentile_us(const drive *d, double part) {
-    return d->received == 0 ? 0 : (double)d->latency[(size_t)((double)(d->received - 1) * part)] / 1e3;
+    return d->timed == 0 ? 0 : (double)d->latency[(size_t)((double)(d->timed - 1) * part)] / 1e3;
+}
+
+/* User and system time of the commands, which have ended. */
+static double children_cpu_s(void) {
+    struct rusage used;
+    getrusage(RUSAGE_CHILDREN, &used);
+    return (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
+           (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
 }
 
 static size_t tally_count(const drive *d) { return d->opt.shared ? 1 : d->opt.subscribers; }
@@ -286,13 +324,13 @@ static bool report(drive *d, int pub_status) {
         doubled += d->tallies[i].doubled;
         disordered += d->opt.shared && d->opt.subscribers > 1 ? 0 : d->tallies[i].disordered;
     }
-    qsort(d->latency, d->received, sizeof *d->latency, by_value);
+    qsort(d->latency, d->timed, sizeof *d->latency, by_value);
     printf("{\"sent\":%" PRIu64 ",\"received\":%zu,\"doubled\":%" PRIu64 ",\"disordered\":%" PRIu64 ",", sent,
            d->received, doubled, disordered);
     printf("\"rate\":%.0f,\"wall_s\":%.3f,", d->received > 0 ? (double)d->received / wall_s : 0, wall_s);
-    printf("\"p50_us\":%.1f,\"p90_us\":%.1f,\"p99_us\":%.1f,\"max_us\":%.1f,", percentile_us(d, .5),
-           percentile_us(d, .9), percentile_us(d, .99), percentile_us(d, 1));
-    printf("\"publisher_status\":%d}\n", pub_status);
+    printf("\"p50_us\":%.1f,\"p99_us\":%.1f,\"p999_us\":%.1f,\"max_us\":%.1f,", percentile_us(d, .5),
+           percentile_us(d, .99), percentile_us(d, .999), percentile_us(d, 1));
+    printf("\"cpu_s\":%.3f,\"publisher_status\":%d}\n", children_cpu_s(), pub_status);
     return d->received == sent && doubled == 0 && disordered == 0;
 }
 
@@ -330,8 +368,8 @@ static bool run(drive *d) {
 }
 
 static _Noreturn void usage(void) {
-    fprintf(stderr, "usage: pipe_drive [-n COUNT] [-s SIZE] [-r RATE] [-N SUBSCRIBERS] [-g] [-q QUIET_S]\n"
-                    "                  [-v | -p PROBE] SUBSCRIBER PUBLISHER\n");
+    fprintf(stderr, "usage: pipe_drive [-n COUNT] [-s SIZE] [-r RATE] [-w WARM_UP] [-N SUBSCRIBERS] [-g]\n"
+                    "                  [-q QUIET_S] [-v | -p PROBE] SUBSCRIBER PUBLISHER\n");
     exit(2);
 }
 
@@ -340,6 +378,7 @@ static void set_option(options *opt, int letter, const char *value) {
     case 'n': opt->count = strtoull(value, NULL, 10); break;
     case 's': opt->size = strtoull(value, NULL, 10); break;
     case 'r': opt->rate = strtoull(value, NULL, 10); break;
+    case 'w': opt->warm_up = strtoull(value, NULL, 10); break;
     case 'N': opt->subscribers = strtoull(value, NULL, 10); break;
     case 'g': opt->shared = true; break;
     case 'q': opt->quiet_ms = atoi(value) * 1000; break;
@@ -352,7 +391,7 @@ static void set_option(options *opt, int letter, const char *value) {
 int main(int argc, char **argv) {
     drive d = {.opt = {.count = 1000000, .size = 100, .subscribers = 1, .quiet_ms = 10000}};
     int letter;
-    while ((letter = getopt(argc, argv, "n:s:r:N:gq:vp:")) != -1)
+    while ((letter = getopt(argc, argv, "n:s:r:w:N:gq:vp:")) != -1)
         set_option(&d.opt, letter, optarg);
     if (argc - optind != 2 || d.opt.count == 0 || d.opt.subscribers == 0 || d.opt.size < LINE_MIN ||
         d.opt.size > LINE_MAX)

@@ -1,11 +1,16 @@
-/* redis_pipe.c: stdin's lines to a Redis stream, and a consumer group's lines to stdout, through hiredis.
+/* redis_pipe.c: stdin's lines to Redis, and Redis to stdout's lines, through hiredis over the server's Unix socket.
  *
- *   redis_pipe pub PORT STREAM                  XADD of each line, up to WINDOW of them under way; ends when all are in
- *   redis_pipe group PORT STREAM GROUP MEMBER   XREADGROUP, up to TAKE lines at once; each is acknowledged (XACK) when
- *                                               it was written to stdout; until it is killed
+ *   redis_pipe pub SOCKET STREAM                  XADD of each line, up to WINDOW of them under way; ends when all are in
+ *   redis_pipe read SOCKET STREAM [COUNT]         XREAD from the stream's start, up to TAKE lines at once; ends after COUNT
+ *   redis_pipe group SOCKET STREAM GROUP MEMBER   XREADGROUP, up to TAKE lines at once; each is acknowledged (XACK) when
+ *                                                 it was written to stdout; until it is killed
+ *   redis_pipe say SOCKET CHANNEL                 PUBLISH of each line
+ *   redis_pipe hear SOCKET CHANNEL                SUBSCRIBE; until it is killed
  *
+ * STREAM - of pub: each line is a stream, a TAB and the payload.
  * Pipelined, as Redis is fastest: many XADD go out together, and the XACK of one piece with the XREADGROUP of the next.
- * `group` makes the group at the stream's end, and the stream, if they are not there, and says `ready` on stderr. */
+ * `group` makes the group at the stream's end, and the stream, if they are not there; it, `hear` and `read` without COUNT
+ * say `ready` on stderr. */
 #include "line.h"
 
 #include <hiredis/hiredis.h>
@@ -14,7 +19,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { CHUNK = 1 << 16, WINDOW = 1000, TAKE = 1000, OUTPUT_BUFFER = 1 << 20 };
+enum { WINDOW = 1000, TAKE = 1000, OUTPUT_BUFFER = 1 << 20 };
 
 static _Noreturn void die(const char *what, const char *why) {
     fprintf(stderr, "redis_pipe: %s: %s\n", what, why);
@@ -38,33 +43,86 @@ static void forget_replies(redisContext *redis, size_t *owed, size_t most) {
     }
 }
 
-/* ---- pub ---- */
+/* ---- pub, say ---- */
 
 typedef struct {
     redisContext *redis;
-    const char *stream;
+    const char *to; /* a stream or a channel */
+    bool stored;
     size_t owed; /* replies */
 } publisher;
 
 static void add_line(void *context, const char *line, size_t size, int64_t read_ns) {
     publisher *pub = context;
-    const char *argv[] = {"XADD", pub->stream, "*", "p", line};
-    const size_t sizes[] = {4, strlen(pub->stream), 1, 1, size};
+    const char *to = pub->to, *payload = line;
+    size_t to_size = strlen(to);
     (void)read_ns;
-    if (redisAppendCommandArgv(pub->redis, 5, argv, sizes) != REDIS_OK)
-        die("XADD", pub->redis->errstr);
+    if (pub->stored && strcmp(to, "-") == 0) {
+        const char *tab = memchr(line, '\t', size);
+        if (tab == NULL)
+            die("stdin", "a line without a TAB");
+        to = line;
+        to_size = (size_t)(tab - line);
+        payload = tab + 1;
+        size -= to_size + 1;
+    }
+    const char *add[] = {"XADD", to, "*", "p", payload}, *say[] = {"PUBLISH", to, payload};
+    const size_t add_sizes[] = {4, to_size, 1, 1, size}, say_sizes[] = {7, to_size, size};
+    if ((pub->stored ? redisAppendCommandArgv(pub->redis, 5, add, add_sizes)
+                     : redisAppendCommandArgv(pub->redis, 3, say, say_sizes)) != REDIS_OK)
+        die("cannot publish", pub->redis->errstr);
     pub->owed++;
 }
 
-static void publish_lines(redisContext *redis, const char *stream) {
-    publisher pub = {redis, stream, 0};
+static void send_all(redisContext *redis) {
+    int done = 0;
+    while (!done)
+        if (redisBufferWrite(redis, &done) != REDIS_OK)
+            die("cannot send", redis->errstr);
+}
+
+static void publish_lines(redisContext *redis, const char *to, bool stored) {
+    publisher pub = {redis, to, stored, 0};
     line_reader reader;
-    if (!line_reader_open(&reader, 2 * CHUNK))
+    if (!line_reader_open(&reader, 2 * LINE_MAX))
         die("pub", "out of memory");
-    while (line_reader_read(&reader, STDIN_FILENO, add_line, &pub) > 0)
+    while (line_reader_read(&reader, STDIN_FILENO, add_line, &pub) > 0) {
+        send_all(redis);
         forget_replies(redis, &pub.owed, WINDOW);
+    }
     forget_replies(redis, &pub.owed, 0);
     line_reader_close(&reader);
+}
+
+/* ---- hear ---- */
+
+static void print_line(const redisReply *text) {
+    fwrite(text->str, 1, text->len, stdout);
+    putchar('\n');
+}
+
+/* The next message that has been read from the socket; NULL: none. */
+static redisReply *buffered_reply(redisContext *redis) {
+    void *reply = NULL;
+    if (redisGetReplyFromReader(redis, &reply) != REDIS_OK)
+        die("SUBSCRIBE", redis->errstr);
+    return reply;
+}
+
+static _Noreturn void hear(redisContext *redis, const char *channel) {
+    freeReplyObject(redisCommand(redis, "SUBSCRIBE %s", channel));
+    fputs("ready\n", stderr);
+    for (;;) {
+        redisReply *reply = buffered_reply(redis);
+        if (reply == NULL) {
+            fflush(stdout);
+            reply = next_reply(redis);
+        }
+        if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 3)
+            die("SUBSCRIBE", "an answer of another form");
+        print_line(reply->element[2]);
+        freeReplyObject(reply);
+    }
 }
 
 /* ---- group ---- */
@@ -107,18 +165,33 @@ static const redisReply *entries_of(const redisReply *reply) {
 }
 
 static void print_entries(const redisReply *entries) {
-    for (size_t i = 0; i < entries->elements; i++) {
-        const redisReply *value = entries->element[i]->element[1]->element[1];
-        fwrite(value->str, 1, value->len, stdout);
-        putchar('\n');
-    }
+    for (size_t i = 0; i < entries->elements; i++)
+        print_line(entries->element[i]->element[1]->element[1]);
     if (fflush(stdout) != 0)
         die("stdout", "cannot write");
 }
 
+/* ---- read ---- */
+
+/* What comes while a piece is written comes with the next. */
+static void read_stream(redisContext *redis, const char *stream, uint64_t want) {
+    char last[64] = "0-0";
+    if (want == 0)
+        fputs("ready\n", stderr);
+    for (uint64_t got = 0; want == 0 || got < want;) {
+        redisReply *reply = redisCommand(redis, "XREAD COUNT %d BLOCK 0 STREAMS %s %s", TAKE, stream, last);
+        if (reply == NULL)
+            die("XREAD", redis->errstr);
+        const redisReply *entries = entries_of(reply);
+        print_entries(entries);
+        got += entries->elements;
+        snprintf(last, sizeof last, "%s", entries->element[entries->elements - 1]->element[0]->str);
+        freeReplyObject(reply);
+    }
+}
+
 static _Noreturn void work(redisContext *redis, const char *stream, const char *group, const char *member) {
     size_t owed = 0;
-    setvbuf(stdout, NULL, _IOFBF, OUTPUT_BUFFER);
     make_group(redis, stream, group);
     fputs("ready\n", stderr);
     for (;;) {
@@ -133,18 +206,30 @@ static _Noreturn void work(redisContext *redis, const char *stream, const char *
     }
 }
 
+static int usage(void) {
+    fprintf(stderr, "usage: redis_pipe pub|read|say|hear SOCKET STREAM [COUNT]\n"
+                    "       redis_pipe group SOCKET STREAM GROUP MEMBER\n");
+    return 2;
+}
+
 int main(int argc, char **argv) {
-    bool publish = argc == 4 && strcmp(argv[1], "pub") == 0;
-    if (!publish && (argc != 6 || strcmp(argv[1], "group") != 0)) {
-        fprintf(stderr, "usage: redis_pipe pub PORT STREAM | redis_pipe group PORT STREAM GROUP MEMBER\n");
-        return 2;
-    }
-    redisContext *redis = redisConnect("127.0.0.1", atoi(argv[2]));
+    if (argc < 4)
+        return usage();
+    const char *what = argv[1], *name = argv[3];
+    redisContext *redis = redisConnectUnix(argv[2]);
     if (redis == NULL || redis->err)
         die("cannot connect", redis != NULL ? redis->errstr : "out of memory");
-    if (!publish)
-        work(redis, argv[3], argv[4], argv[5]);
-    publish_lines(redis, argv[3]);
+    setvbuf(stdout, NULL, _IOFBF, OUTPUT_BUFFER);
+    if (strcmp(what, "pub") == 0 || strcmp(what, "say") == 0)
+        publish_lines(redis, name, what[0] == 'p');
+    else if (strcmp(what, "hear") == 0)
+        hear(redis, name);
+    else if (strcmp(what, "read") == 0)
+        read_stream(redis, name, argc > 4 ? strtoull(argv[4], NULL, 10) : 0);
+    else if (strcmp(what, "group") == 0 && argc == 6)
+        work(redis, name, argv[4], argv[5]);
+    else
+        return usage();
     redisFree(redis);
     return 0;
 }

@@ -406,11 +406,15 @@ static void what_may_not_be_published(void **state) {
 static void large_payloads_ask_once(void **state) {
     fixture *f = *state;
     static char payload[100001];
+    int rc;
     fake_up(f->hub);
     open_bus(f, 0);
     fake_start_thread(f->hub);
     assert_int_equal(add(f, "t", "x", 1), 0);
-    assert_int_equal(add(f, "t", payload, 100000), 0);
+    assert_int_equal(add(f, "t", payload, 100000), EVB_EAGAIN);
+    while ((rc = add(f, "t", payload, 100000)) == EVB_EAGAIN)
+        assert_true(evb_bus_wait(f->bus, NULL, 0, -1, &f->err) >= 0);
+    assert_int_equal(rc, 0);
     assert_int_equal(add(f, "t", payload, 100001), EVB_EDATA);
     assert_non_null(strstr(f->err.text, "100001"));
     assert_non_null(strstr(f->err.text, "100000"));
@@ -419,6 +423,19 @@ static void large_payloads_ask_once(void **state) {
     fake_stop_thread(f->hub);
     assert_int_equal(f->hub->statuses, 1);
     assert_runs(f, 3);
+}
+
+static void asking_for_the_limit_does_not_block(void **state) {
+    fixture *f = *state;
+    static char payload[100000];
+    open_bus(f, 300 * EVB_MILLISECOND_NS); /* and no hub is there */
+    assert_int_equal(add(f, "t", payload, sizeof payload), EVB_EAGAIN);
+    assert_int_equal(add(f, "t", payload, sizeof payload), EVB_EAGAIN);
+    assert_int_equal(add(f, "t", "x", 1), 0); /* what is small goes on */
+    int rc;
+    while ((rc = add(f, "t", payload, sizeof payload)) == EVB_EAGAIN)
+        assert_true(evb_bus_wait(f->bus, NULL, 0, -1, &f->err) >= 0);
+    assert_int_equal(rc, EVB_ENOHUB);
 }
 
 static void one_event_and_its_seq(void **state) {
@@ -485,6 +502,7 @@ int main(void) {
         T(a_hub_may_start_later),
         T(what_may_not_be_published),
         T(large_payloads_ask_once),
+        T(asking_for_the_limit_does_not_block),
         T(one_event_and_its_seq),
         T(many_publishers_share_a_bus),
     };

@@ -167,13 +167,13 @@ static msgpack_packer begin(evb_buf *head, const char *op, uint32_t args, const 
 }
 
 /* settings: msgpack of a map, or "\xc0". */
-static void join(fixture *f, const char *token, bool patterns, const char *settings, size_t size) {
+static void join_on(fixture *f, const char *token, const char *pattern, const char *settings, size_t size) {
     evb_buf head = {0};
     evb_hub_came(f->hub, token, strlen(token), (evb_origin){-1, -1}, 0);
     msgpack_packer p = begin(&head, "group.join", 5, token);
-    if (patterns) {
+    if (pattern) {
         msgpack_pack_array(&p, 1);
-        evb_mp_pack_str(&p, "t.#", 3);
+        evb_mp_pack_str(&p, pattern, strlen(pattern));
     } else {
         msgpack_pack_nil(&p);
     }
@@ -181,6 +181,10 @@ static void join(fixture *f, const char *token, bool patterns, const char *setti
     msgpack_pack_uint64(&p, 1);
     send_request(f, &head, false);
     assert_string_equal(f->error, "");
+}
+
+static void join(fixture *f, const char *token, bool patterns, const char *settings, size_t size) {
+    join_on(f, token, patterns ? "t.#" : NULL, settings, size);
 }
 
 #define JOIN(F, TOKEN, SETTINGS) join(F, TOKEN, true, SETTINGS, sizeof SETTINGS - 1)
@@ -548,6 +552,59 @@ static void ordered_over_a_restart(void **state) {
     }
 }
 
+/* ---- described whole ---- */
+
+static const char WHOLE[] = "\x81\xa5whole\xc3", WHOLE_ORDERED[] = "\x82\xa5whole\xc3\xa7ordered\xc3";
+
+static void whole_settings_replace_what_the_group_had(void **state) {
+    fixture *f = *state;
+    JOIN(f, "one", "\x81\xabmax_deliver\x01");
+    publish(f, "t.a", 2);
+    take(f, "one", 0, 0, 1);
+    join_on(f, "two", "u.#", WHOLE, sizeof WHOLE - 1);
+    nack(f, "one", 1, false); /* not its last delivery any more */
+    publish(f, "u.a", 1);
+    take(f, "two", 0, 0, 10);
+    assert_int_equal(f->row_count, 1);
+    assert_row(f, 0, 3, 1, 1); /* seq 2 was not looked at, and is not wanted now */
+    tick(f, 2 * EVB_SECOND_NS);
+    take(f, "two", 3, 3, 10);
+    assert_row(f, 0, 1, 1, 2); /* what was pending stays */
+    close_hub(f);
+    open_hub(f);
+    f->now += 3 * EVB_SECOND_NS;
+    join_on(f, "two", "u.#", "\xc0", 1); /* they are its patterns */
+    publish(f, "t.a", 1);
+    publish(f, "u.a", 1);
+    take(f, "two", 1, 1, 10);
+    assert_int_equal(f->row_count, 1);
+    assert_row(f, 0, 5, 1, 1);
+}
+
+static void a_group_with_events_pending_becomes_ordered_and_ceases_to_be(void **state) {
+    fixture *f = *state;
+    JOIN(f, "one", "\xc0");
+    publish(f, "t.a", 2);
+    publish(f, "t.b", 2);
+    take(f, "one", 0, 0, 10);
+    assert_int_equal(f->row_count, 2);
+    JOIN(f, "one", WHOLE_ORDERED);
+    take(f, "one", 0, 0, 10);
+    assert_int_equal(f->row_count, 2);
+    assert_row(f, 0, 1, 1, 1);
+    assert_row(f, 1, 3, 1, 1);
+    take(f, "one", 1, 1, 10);
+    assert_row(f, 0, 2, 1, 1);
+    JOIN(f, "two", WHOLE);
+    take(f, "two", 0, 0, 10); /* what was in hand, and what was held back */
+    assert_int_equal(f->row_count, 3);
+    take(f, "two", 2, 4, 10);
+    assert_int_equal(f->floor, 4);
+    publish(f, "t.a", 2);
+    take(f, "two", 0, 0, 10);
+    assert_row(f, 0, 5, 2, 1);
+}
+
 /* ---- dead letters ---- */
 
 static void a_last_delivery_in_vain_is_a_dead_letter(void **state) {
@@ -879,6 +936,8 @@ int main(void) {
         T(no_deadline_stays_in_the_past),
         T(ordered_hands_one_of_a_topic),
         T(ordered_over_a_restart),
+        T(whole_settings_replace_what_the_group_had),
+        T(a_group_with_events_pending_becomes_ordered_and_ceases_to_be),
         T(a_last_delivery_in_vain_is_a_dead_letter),
         T(a_letter_is_in_the_journal_before_its_event_is_done),
         T(an_attempt_is_kept),

@@ -92,10 +92,11 @@ static void expect_text(char *text, const char *wanted) {
 }
 
 static void paths(void **state) {
-    const evb_environment root = {NULL, "/run/user/0", "/s", "/root", 0}, cron = {"", NULL, "relative", "/home/a", 7};
-    const evb_environment user = {NULL, "/run/user/7", "/s", "/home/a", 7},
-                          named = {"tcp://h:1", "/r", "/s", "/h", 7};
-    const evb_environment bare = {NULL, NULL, NULL, NULL, 7};
+    const evb_environment root = {NULL, "/run/user/0", "/s", "/root", 0, NULL},
+                          cron = {"", NULL, "relative", "/home/a", 7, NULL};
+    const evb_environment user = {NULL, "/run/user/7", "/s", "/home/a", 7, NULL},
+                          named = {"tcp://h:1", "/r", "/s", "/h", 7, "/spools"};
+    const evb_environment bare = {NULL, NULL, NULL, NULL, 7, "relative"};
     evb_error err;
     expect_text(evb_paths_url(&root, &err), "ipc:///run/evbus");
     expect_text(evb_paths_url(&user, &err), "ipc:///run/user/7/evbus");

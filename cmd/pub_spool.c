@@ -1,0 +1,108 @@
+/* pub_spool.c: when evpub changes from the hub to the spool, and what it says of that.
+ *
+ * Invariant: once on, it stays on to the end of this run, so that the order of the events holds.
+ * Leaves to others: how an event is delivered once (lib/spool), the stream (evpub.c). */
+#include "pub_spool.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/error.h"
+#include "base/units.h"
+#include "program.h"
+
+static const size_t COMMIT_SIZE = 1024 * 1024;
+
+static void say_note(void *context, const char *text) {
+    (void)context;
+    fprintf(stderr, "evpub: %s\n", text);
+}
+
+static int open_spool(pub_spool *self, const char *url, evb_error *err) {
+    self->spool = program_spool(url, say_note, NULL, err);
+    return self->spool ? 0 : err->code;
+}
+
+/* Turns it on for this reason of the hub's. */
+static int turn_on(pub_spool *self, const evb_error *why) {
+    self->on = true;
+    self->why = *why;
+    evb_spool_whole(self->spool, self->whole);
+    return 0;
+}
+
+int pub_spool_begin(pub_spool *self, const char *url, evb_bus *bus, bool whole, evb_error *err) {
+    int rc = open_spool(self, url, err);
+    self->whole = whole;
+    rc = rc ? rc : evb_spool_deliver(self->spool, bus, &self->delivery, err);
+    return self->spool && evb_spool_keeps(rc) ? turn_on(self, err) : rc;
+}
+
+int pub_spool_commit(pub_spool *self, evb_error *err) {
+    int rc = self->on ? evb_spool_commit(self->spool, err) : 0;
+    if (rc == 0)
+        self->kept = self->added;
+    return rc;
+}
+
+int pub_spool_add(pub_spool *self, evb_pub *pub, const evb_event *event, evb_error *err) {
+    if (!self->on)
+        return evb_pub_add(pub, event, err);
+    int rc = evb_spool_add(self->spool, event, err);
+    self->added += rc == 0;
+    if (rc == 0 && !self->whole && evb_spool_added(self->spool) >= COMMIT_SIZE)
+        rc = pub_spool_commit(self, err);
+    return rc;
+}
+
+int pub_spool_fall_back(pub_spool *self, evb_pub *pub, int code, evb_error *err) {
+    uint64_t pending = evb_pub_pending(pub);
+    if (!self->spool || self->on || !evb_spool_keeps(code))
+        return code;
+    turn_on(self, err);
+    int rc = evb_spool_add_pending(self->spool, pub, self->delivery.head, err);
+    if (rc == 0)
+        self->added += pending;
+    return rc || self->whole ? rc : pub_spool_commit(self, err);
+}
+
+int pub_spool_end(pub_spool *self, evb_bus *bus, evb_error *err) {
+    evb_spool_delivery more;
+    int rc = pub_spool_commit(self, err);
+    if (rc == 0 && self->on && self->why.code == EVB_EBUSY && evb_spool_deliver(self->spool, bus, &more, err) == 0)
+        self->on = false;
+    return rc;
+}
+
+/* How a delivery went that was all that was asked for. */
+static int judge(const pub_spool *self, evb_error *err) {
+    const evb_spool_delivery *d = &self->delivery;
+    if (d->refused)
+        return evb_fail(err, EVB_EDATA, "%.300s: %" PRIu64 " event%s refused", evb_spool_where(self->spool),
+                        d->refused, d->refused == 1 ? "" : "s");
+    if (d->damaged)
+        return evb_fail(err, EVB_EDAMAGED, "%.300s: %" PRIu64 " bytes were damaged", evb_spool_where(self->spool),
+                        d->damaged);
+    return 0;
+}
+
+int pub_spool_only(pub_spool *self, const char *url, evb_bus *bus, evb_error *err) {
+    evb_spool_state waits = {0};
+    char oldest[EVB_TIME_TEXT];
+    evb_error why;
+    int rc = open_spool(self, url, err);
+    if (rc || (rc = evb_spool_look(self->spool, &waits, err)) || !waits.bytes)
+        return rc;
+    rc = evb_spool_deliver(self->spool, bus, &self->delivery, err);
+    const char *s = self->delivery.delivered == 1 ? "" : "s";
+    if (rc == 0 || self->delivery.delivered)
+        fprintf(stderr, "evpub: %" PRIu64 " spooled event%s delivered\n", self->delivery.delivered, s);
+    if (rc == 0)
+        return judge(self, err);
+    if (evb_spool_look(self->spool, &waits, &why) || !waits.events)
+        return rc;
+    why = *err;
+    evb_time_text(waits.oldest_ns, oldest);
+    return evb_fail(err, rc, "%.200s; in %.200s wait %" PRIu64 " events, the oldest of %s", why.text,
+                    evb_spool_where(self->spool), waits.events, oldest);
+}

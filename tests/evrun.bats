@@ -1,0 +1,350 @@
+#!/usr/bin/env bats
+# evrun: jobs: what they read, write and are told by signals, how they end, what is published of it.
+#
+# The tests may have a controlling terminal or not: what depends on that runs under setsid(1), or in a terminal of its own.
+
+load helper
+
+# The payload of the last event on TOPIC, through jq FILTER.
+event_of() { # TOPIC FILTER
+    evsub --from last -e "$1" | jq -c "$2"
+}
+
+# Starts evrun ARG… in the background in a session of its own, stdin from /dev/null. $PID is evrun's.
+start_run() { # OUT ARG…
+    local out=$1
+    shift
+    start setsid evrun "$@" >"$out" 2>"$out.err" </dev/null
+    RUN_PID=$PID
+}
+
+# A job that says each signal it gets, and ends with 7 on SIGTERM.
+write_catcher() {
+    cat >catcher <<'P'
+#!/usr/bin/python3
+import signal, sys
+def say(number, frame):
+    print(signal.Signals(number).name, flush=True)
+    if number == signal.SIGTERM:
+        sys.exit(7)
+for name in sys.argv[1:]:
+    signal.signal(getattr(signal, name), say)
+print("ready", flush=True)
+while True:
+    signal.pause()
+P
+    chmod +x catcher
+}
+
+@test "a job's start and end are events, and say what there is to know" {
+    start_hub
+    run -0 evrun -t job.a -- sh -c 'echo out; echo err >&2' x
+    run -0 evsub --from first -e -J 'job.a.*'
+    assert_equal "$(jq -r .topic <<<"$output")" $'job.a.started\njob.a.succeeded'
+    assert_equal "$(jq -r .headers.run <<<"$output" | sort -u)" "$(jq -r '.payload | fromjson | .run' <<<"$output" | sort -u)"
+    assert_equal "$(jq -r .headers.run <<<"$output" | uniq | wc -l)" 1
+    run -0 event_of job.a.started '[.command[3], .host, .user, (.pid > 0), (.started | length)]'
+    assert_output "[\"x\",\"$(uname -n)\",\"$(id -un)\",true,30]"
+    run -0 event_of job.a.succeeded \
+        '[.exit, (.seconds > 0), (.user_seconds + .system_seconds > 0), (.peak_bytes > 100000), (.output | split("\n") | sort), .output_cut]'
+    assert_output '[0,true,true,true,["","err","out"],0]'
+    run -0 event_of job.a.succeeded '[(.started <= .ended), .timed_out, .signal, .error]'
+    assert_output '[true,null,null,null]'
+}
+
+@test "the default topic is job. and the command's name" {
+    start_hub
+    mkdir 'd.d'
+    for name in backup.sh 'a b*#' '$x' 'größe' $'\xff\x01'; do
+        ln -sf "$(command -v true)" "d.d/$name"
+        evrun -- "./d.d/$name"
+    done
+    evrun -- true
+    run -0 evsub --from first -e -F '%t\n' 'job.*.started'
+    assert_output 'job.backup-sh.started
+job.a-b--.started
+job.-x.started
+job.größe.started
+job.--.started
+job.true.started'
+}
+
+@test "usage: the command behind --, a topic, a time" {
+    for wrong in '' 'true' '--' '-t' '--max-time x -- true' '--timeout 0 -- true' 'x -- true'; do
+        # shellcheck disable=SC2086 # words
+        run -64 --separate-stderr evrun $wrong
+        assert_regex "$stderr" '^evrun: '
+    done
+    run -65 evrun -t a..b -- true
+    run -65 evrun -t '$job' -- true
+    run -65 evrun -t "$(printf 'x%.0s' {1..246})" -- true
+    start_hub
+    run -0 evrun -t "$(printf 'x%.0s' {1..245})" -- true
+}
+
+@test "output passes to the byte, stdout and stderr apart; stdin is the job's" {
+    start_hub
+    "$PYTHON" -c 'import sys; sys.stdout.buffer.write(bytes(range(256)) * 300)' >bytes
+    evrun -t j -- sh -c 'cat; cat bytes >&2' <bytes >out 2>err
+    cmp bytes out
+    cmp bytes err
+    run -0 evsub --from last -e j.succeeded
+    jq -r .output_base64 <<<"$output" | base64 -d >tail
+    assert_equal "$(wc -c <tail)" 65536
+    assert_equal "$(jq .output_cut <<<"$output")" $((2 * 76800 - 65536))
+}
+
+@test "output is passed on as it comes" {
+    start_hub
+    mkfifo gate out
+    exec {reader}<>out
+    start evrun -t j -- sh -c 'printf "no newline"; read -r _ <gate' >out
+    IFS= read -r -N 10 -t "$PATIENCE" -u "$reader" said
+    assert_equal "$said" 'no newline'
+    echo >gate
+    wait_for_exit "$PID"
+}
+
+@test "the end of a text is text, also when it was cut in a character" {
+    start_hub
+    evrun -t j -- "$PYTHON" -c 'print("ö" * 50000 + "x", end="")' >out
+    run -0 event_of j.succeeded '[(.output | utf8bytelength), .output_cut, .output[0:1], .output[-1:]]'
+    assert_output '[65535,34466,"ö","x"]'
+}
+
+@test "100 MiB" {
+    start_hub
+    assert_equal "$(evrun -t j -- head -c 104857600 /dev/zero | cksum)" "$(head -c 104857600 /dev/zero | cksum)"
+    run -0 event_of j.succeeded '[(.output | length), .output_cut]'
+    assert_output '[65536,104792064]'
+}
+
+@test "exit statuses and signals are the job's" {
+    start_hub
+    for status in 1 2 64 75 124 127 255; do
+        run -"$status" evrun -t j -- sh -c "exit $status"
+        assert_equal "$(event_of j.failed .exit)" "$status"
+    done
+    for sig in KILL SEGV TERM INT PIPE ABRT; do
+        run -$((128 + $(kill -l $sig))) evrun -t j -- sh -c "kill -$sig \$\$"
+        assert_equal "$(event_of j.failed '[.signal, .exit]')" "[\"SIG$sig\",null]"
+    done
+    run -153 evrun -t j -- bash -c 'ulimit -c 0; ulimit -f 0; exec head -c 1 /dev/zero >limited'
+    assert_equal "$(event_of j.failed .signal)" '"SIGXFSZ"'
+    run -0 evsub --from first -e j.succeeded
+    assert_output ''
+    assert_equal "$(find . -name 'core*')" ''
+}
+
+@test "a command that does not exist or cannot be run: 127, 126, and a failure" {
+    start_hub
+    run -127 evrun -t j -- ./nowhere
+    assert_output --partial 'No such file or directory'
+    assert_equal "$(event_of j.failed '[.exit, (.error | test("No such file")), .pid]')" '[127,true,null]'
+    run -127 evrun -t j -- no-such-command-at-all
+    : >plain
+    run -126 evrun -t j -- ./plain
+    run -126 evrun -t j -- "$PWD"
+    run -0 evsub --from first -e j.started
+    assert_output ''
+}
+
+@test "what the job leaves in the background does not hold up its end" {
+    start_hub
+    mkfifo gate
+    run -0 evrun -t j -- sh -c 'sh -c "read -r _; echo late" <gate & echo done'
+    assert_output done
+    assert_equal "$(event_of j.succeeded .output)" '"done\n"'
+    echo >gate
+}
+
+@test "nobody reads stdout any more: the job gets SIGPIPE" {
+    start_hub
+    evrun -t j -- yes | head -n 1 >out || true
+    assert_equal "$(cat out)" y
+    assert_equal "$(event_of j.failed .signal)" '"SIGPIPE"'
+    run -0 bash -c 'evrun -t j -- sh -c "trap \"\" PIPE; yes 2>/dev/null; exit 0" | head -n 1'
+}
+
+@test "stdout is full or closed: said, and the job's status stands" {
+    start_hub
+    evrun -t j -- sh -c 'echo x; exit 0' >/dev/full 2>err
+    assert_equal "$(cat err)" 'evrun: j: its output could not be passed on: No space left on device'
+    status=0
+    evrun -t j -- sh -c 'echo x; exit 3' >&- 2>err || status=$?
+    assert_equal "$status" 3
+    evrun -t j -- cat <&- >out 2>err || status=$?
+    assert_equal "$status" 1 # cat(1)'s
+}
+
+@test "signals go to the job, which may catch them" {
+    start_hub
+    write_catcher
+    start_run out -t j -- ./catcher SIGHUP SIGINT SIGQUIT SIGUSR1 SIGUSR2 SIGTERM SIGTSTP SIGCONT
+    wait_for_text out ready
+    for sig in HUP INT QUIT USR1 USR2; do
+        kill -$sig "$RUN_PID"
+        wait_for_text out "SIG$sig"
+    done
+    kill -TSTP "$RUN_PID" # evrun stops, too
+    kill -CONT "$RUN_PID"
+    wait_for_text out SIGTSTP
+    wait_for_text out SIGCONT
+    kill -TERM "$RUN_PID"
+    run wait_for_exit "$RUN_PID"
+    assert_equal "$status" 7
+    assert_equal "$(event_of j.failed '[.exit, .signal]')" '[7,null]'
+}
+
+@test "signals go to the whole group of a job without a terminal, and to nobody else's" {
+    start_hub
+    write_catcher
+    mkfifo both
+    exec {other}<>both
+    start_run out -t j -- sh -c './catcher SIGTERM >both & exec ./catcher SIGTERM'
+    read -r -t "$PATIENCE" -u "$other" line
+    wait_for_text out ready
+    kill -TERM "$RUN_PID"
+    run wait_for_exit "$RUN_PID"
+    assert_equal "$status" 7
+    read -r -t "$PATIENCE" -u "$other" line
+    assert_equal "$line" SIGTERM
+}
+
+@test "signals that are ignored stay so" {
+    start_hub
+    run -0 bash -c 'trap "" HUP TERM; evrun -t j -- sh -c "kill -HUP \$\$; kill -TERM \$\$; echo alive"'
+    assert_output alive
+    run -143 evrun -t j -- sh -c 'kill -TERM $$; echo alive'
+}
+
+@test "a signal is heeded while nobody reads the output" {
+    start_hub
+    mkfifo out
+    exec {reader}<>out
+    start_run out -t j -- yes
+    pid=$RUN_PID
+    timeout "$PATIENCE" evsub --from first -n 1 j.started >started
+    kill -TERM "$pid" # to the job
+    kill -TERM "$pid" # gives up on what is not read
+    { until ! kill -TERM "$pid"; do :; done; } 2>/dev/null
+    run wait_for_exit "$pid"
+    assert_equal "$status" 143
+    assert_equal "$(event_of j.failed .signal)" '"SIGTERM"'
+}
+
+@test "--max-time: SIGTERM, and the job has failed with 124" {
+    start_hub
+    mkfifo gate
+    run -124 evrun -t j --max-time 100ms -- sh -c 'exec cat gate'
+    assert_equal "$(event_of j.failed '[.timed_out, .signal]')" '[true,"SIGTERM"]'
+    run -124 evrun -t j --max-time 100ms -- sh -c 'trap "exit 0" TERM; read -r _ <gate'
+    assert_equal "$(event_of j.failed '[.timed_out, .exit]')" '[true,0]'
+    run -0 evrun -t j --max-time 1h -- true
+}
+
+@test "--max-time: a job that ignores SIGTERM is killed with its group" {
+    start_hub
+    mkfifo gate both
+    # The fifo is opened for writing by the group alone, and at its end when the last of it is gone.
+    start_run out -t j --max-time 100ms -- sh -c 'trap "" TERM; exec 4>both; sh -c "read -r _" <gate'
+    timeout "$PATIENCE" cat both
+    run wait_for_exit "$RUN_PID"
+    assert_equal "$status" 124
+    assert_equal "$(event_of j.failed '[.timed_out, .signal]')" '[true,"SIGKILL"]'
+}
+
+@test "--lock: skipped while it runs, with 75; not for another topic; released at its end" {
+    start_hub
+    mkfifo gate
+    start_run out --lock -t j -- sh -c 'echo begun; read -r _ <gate'
+    wait_for_text out begun
+    run -75 evrun --lock -t j -- touch touched
+    assert_output --regexp "^evrun: j: skipped: it still runs, pid $RUN_PID, since 20"
+    assert_equal "$(event_of j.skipped '[.holder.pid, (.holder.since <= .skipped), .command[0]]')" "[$RUN_PID,true,\"touch\"]"
+    run -75 evrun --lock -q -t j -- touch touched
+    assert_output ''
+    assert_not_exists touched
+    run -0 evrun --lock -t other/one -- true
+    run -0 evrun -t j -- true
+    echo >gate
+    wait_for_exit "$RUN_PID"
+    run -0 evrun --lock -t j -- true
+}
+
+@test "--lock: neither a killed evrun nor what a job leaves behind holds it" {
+    start_hub
+    mkfifo gate
+    start_run out --lock -t j -- sh -c 'echo begun; read -r _ <gate'
+    wait_for_text out begun
+    kill -KILL "$RUN_PID"
+    wait_for_exit "$RUN_PID" || true
+    run -0 evrun --lock -t j -- sh -c 'read -r _ <gate & true'
+    run -0 evrun --lock -t j -- true
+    echo >gate
+}
+
+@test "--lock: of two at once one runs" {
+    start_hub
+    mkfifo gate
+    for i in 1 2 3 4; do
+        start evrun --lock -q -t j -- sh -c 'echo >>ran; read -r _ <gate'
+    done
+    timeout "$PATIENCE" evsub --from first -n 3 j.skipped >/dev/null
+    assert_equal "$(wc -l <ran)" 1
+    echo >gate
+}
+
+@test "--lock: a lock that cannot be had is a failure, and said" {
+    start_hub
+    mkdir -p state
+    export XDG_STATE_HOME=$PWD/state HOME=$PWD
+    if [[ $(id -u) == 0 ]]; then
+        skip "root's state directory is the system's"
+    fi
+    : >state/evbus
+    run -74 evrun --lock -t j -- touch touched
+    assert_not_exists touched
+}
+
+@test "-q: prints nothing unless the job fails" {
+    start_hub
+    run -0 evrun -q -t j -- sh -c 'echo out; echo err >&2'
+    assert_output ''
+    run -3 --separate-stderr evrun -q -t j -- sh -c 'echo out; echo err >&2; exit 3'
+    assert_output ''
+    assert_regex "$stderr" '^evrun: j: exit 3 after [0-9.e-]+ s; its output:'
+    assert_equal "$(tail -n +2 <<<"$stderr" | sort)" $'err\nout'
+    run -124 --separate-stderr evrun -q --max-time 100ms -t j -- sh -c 'seq 100000; exec cat'  < <(exec cat)
+    assert_regex "${stderr_lines[0]}" 'timed out after 0.1 s .*; the last of its output:'
+    assert_equal "${stderr_lines[-1]}" 100000
+}
+
+@test "what the job has in its environment" {
+    start_hub
+    run -0 env -u EVBUS_URL evrun -u "$EVBUS_URL" -t j -- sh -c 'evpub -H "run=$EVBUS_RUN" j.said "$EVBUS_URL"'
+    run -0 evsub --from first -e -J 'j.*'
+    assert_equal "$(jq -r .headers.run <<<"$output" | uniq | wc -l)" 1
+    assert_equal "$(evsub --from last -e j.said)" "$EVBUS_URL"
+}
+
+@test "run for an event, its events name that as their cause" {
+    start_hub
+    evpub first x
+    run -0 evsub --from first -n 1 first -- evrun -t j -- true
+    run -0 evsub --from first -e -J 'j.*'
+    assert_equal "$(jq -c '.headers | [.cause, .correlation, .depth]' <<<"$output" | uniq)" '["1","1","1"]'
+}
+
+@test "a hub that takes no such payload gets the event without the output" {
+    start_hub --max-payload 16K
+    run -0 evrun -t j -- head -c 60000 /dev/zero
+    run -0 event_of j.succeeded '[.exit, .output, .output_cut]'
+    assert_output '[0,"",60000]'
+}
+
+@test "in a terminal: reading it, ^Z, fg, ^C" {
+    start_hub
+    run -0 timeout 60 "$PYTHON" "$ROOT/tests/peers/terminal.py" evrun -t j -- cat
+    assert_equal "$(event_of j.failed .signal)" '"SIGINT"'
+}
