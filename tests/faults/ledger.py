@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 READY_S = 60  # who is not ready by then has failed
-SETTLE_S = 120  # what is under way when the fault is over is done by then
+SETTLE_S = int(os.environ.get("FAULTS_SETTLE", 120))  # what is under way when the fault is over is done by then
 FORMAT = r"%s %p\n"
 
 
@@ -49,7 +49,7 @@ class Count:
 def ready(command, env, stderr, **more):
     """Starts a command with --ready-fd. The process, or None: it has ended before it was ready."""
     look, tell = os.pipe()
-    process = subprocess.Popen([*command[:1], "--ready-fd", str(tell), *command[1:]], env=env, pass_fds=[tell],
+    process = subprocess.Popen([*command, "--ready-fd", str(tell)], env=env, pass_fds=[tell],
                                stdin=subprocess.DEVNULL, stderr=stderr, **more)
     os.close(tell)
     with os.fdopen(look, "rb") as pipe:
@@ -152,6 +152,10 @@ class Client(threading.Thread):
                     self.live()
         except Exception as error:  # said by whoever waits for this thread
             self.fault = error
+            self.moved_on()
+
+    def moved_on(self):
+        """Wakes who waits for something of this client."""
 
     def begin(self, command, **more):
         self.starts += 1
@@ -238,6 +242,10 @@ class Publisher(Client):
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
 
+    def moved_on(self):
+        with self.moved:
+            self.moved.notify_all()
+
     def wait_acked(self, more):
         """Until so many more were acknowledged."""
         with self.moved:
@@ -267,10 +275,16 @@ class Reader(Client):
                 seen += [(int(seq), payload) for seq, payload in (line.decode().split(" ") for line in whole)]
                 self.grown.notify_all()
 
+    def moved_on(self):
+        with self.grown:
+            self.grown.notify_all()
+
     def wait_seq(self, seq):
         with self.grown:
-            if not self.grown.wait_for(lambda: any(run and run[-1][0] >= seq for run in self.runs[-2:]), SETTLE_S):
-                raise Broken(f"{self.name}: does not get to seq {seq}: {[r[-1:] for r in self.runs[-3:]]}")
+            if not self.grown.wait_for(lambda: any(run and run[-1][0] >= seq for run in self.runs[-2:]) or self.fault,
+                                       SETTLE_S) or self.fault:
+                raise Broken(f"{self.name}: does not get to seq {seq}: {[r[-1:] for r in self.runs[-3:]]}, "
+                             f"{self.fault or 'and is still there'}")
 
 
 class Member(Client):
