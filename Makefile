@@ -64,7 +64,7 @@ ZSH_COMPLETIONS := $(PROGRAMS:%=$(B)/share/zsh/site-functions/_%)
 
 # ---- targets ----
 
-.PHONY: all help programs libraries completions units instruments check try asan fuzz bench soak deb stranger lint format
+.PHONY: all help programs libraries completions units instruments check try asan fuzz faults bench soak deb stranger lint format
 .PHONY: install uninstall clean
 .DELETE_ON_ERROR:
 # One line for each thing made; V=1 shows the commands.
@@ -82,6 +82,7 @@ help:
 	@echo 'make try        carries real lines through a hub and back; installs by apt what is missing'
 	@echo 'make check      builds, checks and tests everything; installs by apt what is missing'
 	@echo 'make asan       the tests with AddressSanitizer and UndefinedBehaviorSanitizer, in build/asan'
+	@echo 'make faults     kills, full and failing disks, power failures, cut connections: what is lost? Half an hour; --short in check'
 	@echo 'make fuzz       senseless requests against a hub with sanitizers, some minutes'
 	@echo 'make bench      measures beside mosquitto, redis and NATS, which it installs by apt: build/bench/report.md, plots;'
 	@echo '                BENCH=--quick: in some minutes; BENCH=--help: what else'
@@ -108,6 +109,10 @@ try:
 
 asan:
 	@B=build/asan SAN=1 MAKE='$(MAKE)' scripts/check
+
+faults: programs
+	@scripts/deps faults
+	@B='$(B)' CC='$(CC)' scripts/faults
 
 fuzz:
 	@MAKE='$(MAKE)' scripts/fuzz
