@@ -83,7 +83,7 @@ class Site:
         self.said = open(self.path / "said", "ab")
         self.hub = None
         self.up = threading.Event()
-        self.over = False
+        self.clients = []
 
     def shim(self, below, **settings):
         """The environment in which a program's files lie on a disk of the shim's."""
@@ -126,7 +126,9 @@ class Site:
         return done.stdout.decode(errors="replace")
 
     def close(self):
-        self.over = True
+        for client in self.clients:
+            client.stopping = True
+            client.signal(signal.SIGKILL)
         self.up.set()
         if self.hub and self.hub.poll() is None:
             self.hub.kill()
@@ -316,6 +318,7 @@ class Mill:
         if members:
             site.run("evsub", "-g", "g", "-n", "0", "--from", "first", "--ack-wait", "5", "--backoff", "0",
                      "--max-deliver", "1000000", "f.#")
+        site.clients += self.clients()
         for client in self.clients():
             client.start()
 
@@ -325,6 +328,13 @@ class Mill:
     def wait(self, more):
         """Until somebody's next events were acknowledged."""
         self.site.chance.choice(self.publishers).wait_acked(more)
+
+    def warm(self):
+        """Until publishers and readers have their connections."""
+        for publisher in self.publishers:
+            publisher.wait_acked(20)
+        for reader in [*self.cursors, *self.exact]:
+            reader.wait_seq(1)
 
     def finish(self, count):
         """Ends the work and compares what everybody was told. The hub is up."""
