@@ -27,6 +27,13 @@ ifeq ($(SAN),1)
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 LINK_ZMQ = shared
 endif
+# FUZZ=1, with clang, is what `make fuzz` sets: libFuzzer is main of the fuzz targets.
+ifeq ($(FUZZ),1)
+SANITIZE += -fsanitize=fuzzer-no-link
+FUZZ_MAIN = -fsanitize=fuzzer
+else
+FUZZ_MAIN = $(B)/obj/tests/fuzz/replay.o
+endif
 
 ZMQ_CFLAGS := $(shell $(PKG_CONFIG) --cflags libzmq 2>/dev/null)
 CPPFLAGS += -D_GNU_SOURCE -Ilib
@@ -49,6 +56,8 @@ SHARED_C := $(filter-out $(PROGRAMS:%=cmd/%.c),$(wildcard cmd/*.c)) $(wildcard l
 UNIT_C := $(wildcard tests/unit/test_*.c)
 UNIT_SHARED_C := $(filter-out $(UNIT_C),$(wildcard tests/unit/*.c))
 BENCH_C := $(filter-out tests/bench/line.c,$(wildcard tests/bench/*.c))
+FUZZ_C := $(wildcard tests/fuzz/fuzz_*.c)
+FUZZ_SHARED_C := $(filter-out $(FUZZ_C) tests/fuzz/replay.c,$(wildcard tests/fuzz/*.c))
 MANUALS := $(wildcard man/*.[1-8])
 
 API_O := $(API_C:%.c=$(B)/obj/%.o)
@@ -57,6 +66,7 @@ SHARED_O := $(SHARED_C:%.c=$(B)/obj/%.o)
 BINS := $(PROGRAMS:%=$(B)/bin/%)
 UNITS := $(UNIT_C:tests/unit/%.c=$(B)/unit/%)
 BENCHES := $(BENCH_C:tests/bench/%.c=$(B)/bench/%)
+FUZZERS := $(FUZZ_C:tests/fuzz/fuzz_%.c=$(B)/targets/%)
 SO := $(B)/lib/libevbus.so.$(SOVERSION)
 LIBRARIES := $(B)/lib/libevbus.a $(SO) $(B)/lib/libevbus.so
 BASH_COMPLETIONS := $(PROGRAMS:%=$(B)/share/bash-completion/completions/%)
@@ -64,8 +74,8 @@ ZSH_COMPLETIONS := $(PROGRAMS:%=$(B)/share/zsh/site-functions/_%)
 
 # ---- targets ----
 
-.PHONY: all help programs libraries completions units instruments check try asan fuzz faults bench soak deb stranger lint format
-.PHONY: install uninstall clean
+.PHONY: all help programs libraries completions units fuzzers instruments check try asan faults fuzz bench soak deb
+.PHONY: stranger lint format install uninstall clean
 .DELETE_ON_ERROR:
 # One line for each thing made; V=1 shows the commands.
 ifneq ($(V),1)
@@ -83,7 +93,7 @@ help:
 	@echo 'make check      builds, checks and tests everything; installs by apt what is missing'
 	@echo 'make asan       the tests with AddressSanitizer and UndefinedBehaviorSanitizer, in build/asan'
 	@echo 'make faults     kills, full and failing disks, power failures, cut connections: what is lost? Half an hour; --short in check'
-	@echo 'make fuzz       senseless requests against a hub with sanitizers, some minutes'
+	@echo 'make fuzz       libFuzzer on every parser, FUZZ_SECONDS (600) each, FUZZ_JOBS at once; TARGETS: only these'
 	@echo 'make bench      measures beside mosquitto, redis and NATS, which it installs by apt: build/bench/report.md, plots;'
 	@echo '                BENCH=--quick: in some minutes; BENCH=--help: what else'
 	@echo 'make soak       SOAK_SECONDS=7200 of mixed work; whether memory, files and latency stay flat; build/soak/report.md'
@@ -100,6 +110,7 @@ programs: $(BINS)
 libraries: $(LIBRARIES)
 completions: $(BASH_COMPLETIONS) $(ZSH_COMPLETIONS)
 units: $(UNITS) $(B)/soak/stream
+fuzzers: $(FUZZERS)
 
 check:
 	@B='$(B)' MAKE='$(MAKE)' scripts/check
@@ -133,7 +144,7 @@ $(B)/soak/stream: $(B)/obj/tests/soak/stream.o $(B)/obj/tests/bench/line.o
 	$(Q)$(CC) $(EVB_LDFLAGS) -o $@ $^
 
 soak:
-	@scripts/deps build soak
+	@scripts/deps build plots
 	@$(MAKE) --no-print-directory all $(B)/soak/stream
 	@B='$(B)' scripts/soak
 
@@ -162,6 +173,8 @@ $(B)/obj/%.o: %.c Makefile
 # cmocka gives every test a void **state, passes integers of all widths, and clang does not know that its asserts leave.
 $(B)/obj/tests/unit/%.o: WARN += -Wno-conversion -Wno-unused-parameter -Wno-sometimes-uninitialized
 $(B)/obj/tests/unit/%.o: CPPFLAGS += -Itests/unit
+
+$(B)/obj/tests/fuzz/%.o: CPPFLAGS += -Icmd -Itests/fuzz
 
 $(B)/lib/libevbus.a: $(API_O)
 $(B)/lib/libevbushub.a: $(HUB_O)
@@ -227,6 +240,12 @@ $(UNITS): $(B)/unit/%: $(B)/obj/tests/unit/%.o $(B)/lib/libunit.a $(B)/lib/libcm
 	$(call SAY,LINK)
 	$(Q)$(CC) $(EVB_LDFLAGS) -o $@ $^ -lcmocka -ljq $(LIBS)
 
+$(FUZZERS): $(B)/targets/%: $(B)/obj/tests/fuzz/fuzz_%.o $(FUZZ_SHARED_C:%.c=$(B)/obj/%.o) \
+    $(if $(FUZZ),,$(FUZZ_MAIN)) $(B)/lib/libcmd.a $(B)/lib/libevbushub.a $(B)/lib/libevbus.a
+	@mkdir -p $(@D)
+	$(call SAY,LINK)
+	$(Q)$(CC) $(EVB_LDFLAGS) $(if $(FUZZ),$(FUZZ_MAIN)) -o $@ $^ -ljq $(LIBS)
+
 $(BENCHES): $(B)/bench/%: $(B)/obj/tests/bench/%.o $(B)/obj/tests/bench/line.o $(B)/lib/libevbus.a
 	@mkdir -p $(@D)
 	$(call SAY,LINK)
@@ -261,6 +280,7 @@ install: all
 	$(INSTALL) -d '$D$(DATADIR)/bash-completion/completions' '$D$(ZSHDIR)'
 	$(INSTALL) -m 644 $(BASH_COMPLETIONS) '$D$(DATADIR)/bash-completion/completions'
 	$(INSTALL) -m 644 $(ZSH_COMPLETIONS) '$D$(ZSHDIR)'
+	@[ '$D$(LIBDIR)' != /usr/local/lib ] || [ "$$(id -u)" -ne 0 ] || ldconfig # programs find libevbus.so.$(SOVERSION) at once
 
 uninstall:
 	rm -f $(PROGRAMS:%='$D$(BINDIR)'/%) '$D$(INCLUDEDIR)/evbus.h' '$D$(LIBDIR)/libevbus.a' \

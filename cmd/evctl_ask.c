@@ -135,7 +135,7 @@ json_t *evctl_ask(evctl *self, const char *op, json_t *args, evb_error *err) {
     for (uint32_t i = 0; rc == 0 && i < count; i++)
         rc = pack(&p, json_array_get(args, i)) ? evb_fail(err, EVB_ENOMEM, "out of memory") : 0;
     rc = rc ? rc : explain(op, evb_ask(self->bus, op, count, &packed, &results, NULL, err), err);
-    evb_mp mp = {results.data, results.data + results.size};
+    evb_mp mp = evb_mp_of(&results);
     if (rc == 0)
         out = json_array();
     while (out && mp.at < mp.end) {

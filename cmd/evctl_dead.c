@@ -208,7 +208,7 @@ static int send_edited(evctl *self, const char *group, uint64_t seq, const evb_b
              : evctl_bus(self, err)
                  ? evb_ask_with(self->bus, "dead.edit", 2, &args, payload->data, payload->size, &results, err)
                  : err->code;
-    evb_mp mp = {results.data, results.data + results.size};
+    evb_mp mp = evb_mp_of(&results);
     if (rc == 0 && !evb_mp_uint(&mp, retry))
         rc = evb_fail(err, EVB_ENOHUB, "the hub's answer does not speak evbus-protocol(7)");
     evb_buf_free(&args);

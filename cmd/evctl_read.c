@@ -81,7 +81,7 @@ static int read_piece(reading *r, evb_buf *body, evb_error *err) {
     uint64_t next = 0, head = 0;
     int rc = pack(r, &args) ? evb_ask(r->self->bus, "fetch", 5, &args, &results, body, err)
                             : evb_fail(err, EVB_ENOMEM, "out of memory");
-    evb_mp mp = {results.data, results.data + results.size};
+    evb_mp mp = evb_mp_of(&results);
     if (rc == 0 && (!evb_mp_uint(&mp, &next) || !evb_mp_uint(&mp, &head) || (next <= r->from && r->from <= head)))
         rc = evb_fail(err, EVB_ENOHUB, "the hub's answer does not speak evbus-protocol(7)");
     evb_buf_free(&args);

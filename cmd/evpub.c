@@ -101,6 +101,7 @@ typedef struct {
     evb_cause cause; /* of the environment */
     evb_bus *bus;
     evb_pub *pub;
+    evb_pub_options how;
     pub_spool spool;
     int64_t due_ns; /* --in, --at; 0: at once */
     evb_json *json;
@@ -301,10 +302,12 @@ static int wait_for_input(session *s) {
     if (poll(&in, 1, 0) > 0 || signals_caught)
         return in.revents != 0;
     int rc = s->opt.atomic ? 0 : send_added(s);
+    if (rc == 0)
+        rc = pub_spool_retry(&s->spool, s->bus, &s->pub, &s->how, &s->err);
     if (rc)
         return rc;
     flush_out(s);
-    return wait_for(s, true, -1);
+    return wait_for(s, true, pub_spool_wait_ns(&s->spool));
 }
 
 static int stream_step(session *s) {
@@ -552,17 +555,17 @@ static int parse(session *s, int argc, char **argv, bool *asked) {
 static bool only_delivers(const session *s) { return s->opt.spool && !s->topic && !s->opt.topics && !s->opt.json; }
 
 static int open_bus(session *s) {
-    const evb_pub_options how = {.stored = s->opt.print || s->opt.print_version ? on_stored : NULL,
-                                 .again = on_again,
-                                 .context = s,
-                                 .live = s->opt.live,
-                                 .atomic = s->opt.atomic,
-                                 .expects = s->opt.expected != ANY_VERSION,
-                                 .expected = s->opt.expected,
-                                 .due_ns = s->due_ns};
+    s->how = (evb_pub_options){.stored = s->opt.print || s->opt.print_version ? on_stored : NULL,
+                               .again = on_again,
+                               .context = s,
+                               .live = s->opt.live,
+                               .atomic = s->opt.atomic,
+                               .expects = s->opt.expected != ANY_VERSION,
+                               .expected = s->opt.expected,
+                               .due_ns = s->due_ns};
     s->bus = program_bus(s->opt.url, s->opt.timeout_ns, &s->err);
     if (s->bus)
-        s->pub = evb_pub_new(s->bus, &how, &s->err);
+        s->pub = evb_pub_new(s->bus, &s->how, &s->err);
     if (s->opt.json && !(s->json = evb_json_new()))
         return evb_fail(&s->err, EVB_ENOMEM, "out of memory");
     if (!s->pub)
@@ -578,7 +581,7 @@ static bool is_one(const session *s) { return s->payload || s->opt.whole || s->o
 
 /* Says what became of the events: of one that failed only what is in doubt, of a stream the count. */
 static void report_events(const session *s, int rc) {
-    unsigned long long stored = evb_pub_stored(s->pub), pending = evb_pub_pending(s->pub);
+    unsigned long long stored = evb_pub_stored(s->pub) + s->spool.back, pending = evb_pub_pending(s->pub);
     if (rc && is_whole(s)) {
         fputs(rc == EVB_ETIMEDOUT ? "; it may or may not be stored" : "", stderr);
         return;

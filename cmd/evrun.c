@@ -132,21 +132,21 @@ static void tell_end(session *s, const run_outcome *outcome) {
 
 /* ---- --lock ---- */
 
-/* The lock's file: the topic in the state directory, '/' written as %2F. */
+/* The lock's file: beside the spool, by the topic, '/' written as %2F. */
 static char *lock_path(session *s) {
     const evb_environment env = program_environment();
-    char *state = evb_paths_state(&env, &s->err), *path = NULL;
+    char *spool = evb_paths_spool(&env, &s->err), *path = NULL;
     evb_buf name = {0};
-    bool ok = state && evb_buf_printf(&name, "%s/jobs/", state);
+    bool ok = spool && evb_buf_printf(&name, "%s/jobs/", spool);
     for (const char *c = s->topic; ok && *c; c++)
         ok = *c == '/' || *c == '%' ? evb_buf_printf(&name, "%%%02X", *c) : evb_buf_add(&name, c, 1);
     if (ok && evb_buf_add(&name, ".lock", 6))
         path = (char *)name.data;
     else
         evb_buf_free(&name);
-    if (state && !path)
+    if (spool && !path)
         evb_fail(&s->err, EVB_ENOMEM, "out of memory");
-    free(state);
+    free(spool);
     return path;
 }
 

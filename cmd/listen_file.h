@@ -36,11 +36,15 @@ typedef struct listener {
     size_t pattern_count;
     evb_from start;
     uint64_t start_value;
+    const char *home; /* of user, where that is not us; else NULL */
     int64_t backoff_ns[EVB_BACKOFF_MAX];
     size_t backoff_count;
 } listener;
 
 #define LISTEN_NONE UINT64_MAX
+
+/* Whether its `input` is an expression of jq. */
+bool listener_has_expression(const listener *self);
 
 typedef struct {
     arena memory;

@@ -2,7 +2,7 @@
  *
  * Invariants: a value under way is in r->value and is told of when the first line comes that does not go on with it; every
  * line is told of at most once, in the order of the file.
- * Leaves to others: which sections and keys there are, and what values mean (listen_keys.c). */
+ * Leaves to others: which sections and keys there are, and what values mean (listen_file.c). */
 #include "listen_lines.h"
 
 #include <string.h>

@@ -1,17 +1,20 @@
 /* pub_spool.c: when evpub changes from the hub to the spool, and what it says of that.
  *
- * Invariant: once on, it stays on to the end of this run, so that the order of the events holds.
+ * Invariant: once on, it stays on until all that was kept is delivered, so that the order of the events holds.
  * Leaves to others: how an event is delivered once (lib/spool), the stream (evpub.c). */
 #include "pub_spool.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/units.h"
 #include "program.h"
 
 static const size_t COMMIT_SIZE = 1024 * 1024;
+static const int64_t RETRY_LEAST_NS = EVB_SECOND_NS;
+enum { RETRY_SHARE = 4 }; /* a hub that lets us wait is waited for one part of the time in so many and one */
 
 static void say_note(void *context, const char *text) {
     (void)context;
@@ -26,6 +29,7 @@ static int open_spool(pub_spool *self, const char *url, evb_error *err) {
 /* Turns it on for this reason of the hub's. */
 static int turn_on(pub_spool *self, const evb_error *why) {
     self->on = true;
+    self->retry_ns = evb_clock_monotonic_ns() + RETRY_LEAST_NS;
     self->why = *why;
     evb_spool_whole(self->spool, self->whole);
     return 0;
@@ -66,6 +70,36 @@ int pub_spool_fall_back(pub_spool *self, evb_pub *pub, int code, evb_error *err)
     return rc || self->whole ? rc : pub_spool_commit(self, err);
 }
 
+int64_t pub_spool_wait_ns(const pub_spool *self) {
+    int64_t left = self->retry_ns - evb_clock_monotonic_ns();
+    return !self->on || self->whole ? -1 : left > 0 ? left : 0;
+}
+
+/* The hub is back, and has all. */
+static int turn_off(pub_spool *self, evb_bus *bus, evb_pub **pub, const evb_pub_options *options, evb_error *err) {
+    evb_pub *fresh = evb_pub_new(bus, options, err);
+    if (!fresh)
+        return EVB_ENOMEM;
+    self->back += self->kept + evb_pub_stored(*pub);
+    self->kept = self->added = 0;
+    self->on = false;
+    evb_pub_destroy(pub);
+    *pub = fresh;
+    return 0;
+}
+
+int pub_spool_retry(pub_spool *self, evb_bus *bus, evb_pub **pub, const evb_pub_options *options, evb_error *err) {
+    if (pub_spool_wait_ns(self) != 0)
+        return 0;
+    int64_t begun_ns = evb_clock_monotonic_ns();
+    int rc = evb_spool_deliver(self->spool, bus, &self->delivery, err);
+    int64_t now_ns = evb_clock_monotonic_ns(), pause_ns = RETRY_SHARE * (now_ns - begun_ns);
+    self->retry_ns = now_ns + (pause_ns > RETRY_LEAST_NS ? pause_ns : RETRY_LEAST_NS);
+    if (rc)
+        return evb_spool_keeps(rc) ? 0 : rc;
+    return turn_off(self, bus, pub, options, err);
+}
+
 int pub_spool_end(pub_spool *self, evb_bus *bus, evb_error *err) {
     evb_spool_delivery more;
     int rc = pub_spool_commit(self, err);
@@ -103,6 +137,6 @@ int pub_spool_only(pub_spool *self, const char *url, evb_bus *bus, evb_error *er
         return rc;
     why = *err;
     evb_time_text(waits.oldest_ns, oldest);
-    return evb_fail(err, rc, "%.200s; in %.200s wait %" PRIu64 " events, the oldest of %s", why.text,
-                    evb_spool_where(self->spool), waits.events, oldest);
+    return evb_fail(err, rc, "%.200s; in %.200s wait %" PRIu64 " event%s, the oldest of %s", why.text,
+                    evb_spool_where(self->spool), waits.events, waits.events == 1 ? "" : "s", oldest);
 }

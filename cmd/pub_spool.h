@@ -14,6 +14,8 @@ typedef struct {
     uint64_t kept;  /* of those, that are on disk */
     evb_error why;  /* why it is on */
     evb_spool_delivery delivery;
+    int64_t retry_ns; /* monotonic: when the hub is tried again, while it is on */
+    uint64_t back;    /* events of ours that were kept and then delivered, and stored by publishers before */
 } pub_spool;
 
 /* Opens the spool and delivers what waits; where that cannot be done now, it is on. Other errors as evb_spool_deliver. */
@@ -29,7 +31,14 @@ int pub_spool_fall_back(pub_spool *self, evb_pub *pub, int code, evb_error *err)
 /* Puts what was added on disk. Errors as evb_spool_commit. */
 int pub_spool_commit(pub_spool *self, evb_error *err);
 
-/* The same at the end; what another process was delivering meanwhile goes with it, or is delivered now. */
+/* While it is on: tries the hub again when that is due, which may block for the bus's timeout. Where it is back, and all is
+ * delivered, it is off, and *pub is a new publisher. Errors as pub_spool_begin. */
+int pub_spool_retry(pub_spool *self, evb_bus *bus, evb_pub **pub, const evb_pub_options *options, evb_error *err);
+
+/* How long a wait for input may last: until then, or without end (-1). */
+int64_t pub_spool_wait_ns(const pub_spool *self);
+
+/* A commit at the end; what another process was delivering meanwhile goes with it, or is delivered now. */
 int pub_spool_end(pub_spool *self, evb_bus *bus, evb_error *err);
 
 /* evpub --spool without events: delivers, and says so. The exit code's evb_err. */

@@ -96,7 +96,8 @@ EVB_API int evb_pattern_check(const char *pattern, size_t size, evb_error *err);
 
 typedef struct evb_bus evb_bus;
 
-/* Makes a bus for the hub at `url` (ipc://DIR or tcp://HOST:PORT). Does not wait for the hub, so that it may start
+/* Makes a bus for the hub at `url` (ipc://DIR or tcp://HOST:PORT); NULL or "" is this user's own hub, which is
+ * ipc:///run/evbus for root and ipc:///run/user/UID/evbus for others. Does not wait for the hub, so that it may start
  * later. timeout_ns bounds every wait for the hub; 0 means 5 s, negative no bound.
  * NULL and *err: EVB_EINVAL for the URL, EVB_ENOMEM, EVB_EIO. */
 EVB_API evb_bus *evb_bus_new(const char *url, int64_t timeout_ns, evb_error *err);
@@ -251,7 +252,8 @@ EVB_API void evb_sub_destroy(evb_sub **self);
 EVB_API int evb_sub_next(evb_sub *sub, evb_event *event, evb_error *err);
 
 /* While held, a subscription does not end evb_bus_wait for what it has, and takes in no more than it must: for who has
- * enough to do. What a group's member was called for, and its acknowledgements, still go on. */
+ * enough to do. What a group's member was called for, and its acknowledgements, still go on; one that has nothing in hand
+ * is handed nothing meanwhile. */
 EVB_API void evb_sub_hold(evb_sub *sub, bool held);
 
 /* The seq after the last one that evb_sub_next has passed: where a cursor goes on. */

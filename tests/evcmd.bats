@@ -369,6 +369,40 @@ wait_running() {
     assert_output --regexp '^did named [12]$'
 }
 
+@test "the hub restarts in mid-command with one standing by: the first is not turned away, and its outcome counts" {
+    start_hub
+    make_gate
+    start_handler slow -- sh -c "$GATED"
+    local first=$HANDLER_PID
+    start_ready more.out more.err evcmd --serve -v slow --standby -- echo other
+    start timeout 20 evcmd --timeout 15 --id a slow named >out 2>said
+    local caller=$PID
+    wait_running
+    # The one that stands by comes back alone at first.
+    kill -STOP "$first"
+    kill_hub
+    start_hub
+    wait_for_text more.err 'serving again'
+    kill -CONT "$first"
+    wait_for_text handler.err 'serving again'
+    printf g >&8
+    wait_for_exit "$caller"
+    run cat out said
+    assert_output 'did named g'
+    run -0 timeout 20 evcmd slow next
+    assert_output other
+    kill -TERM "$first"
+    ends_with 143 "$first"
+}
+
+@test "what the caller says of its own pid is not believed" {
+    start_hub
+    start_handler one -- cat
+    run -0 timeout 20 evcmd -H asked-pid=1 one x
+    run -0 stored -F '%h{asked-pid}' '$cmd.one.asked'
+    refute_output 1
+}
+
 @test "a handler serves again by itself after the hub's restart" {
     start_hub
     start_handler one -- cat

@@ -90,11 +90,11 @@ C
     run -78 evlisten -c bad.conf
     assert_line --regexp '^evlisten: bad.conf:4: \[a\] jobs: '
     assert_line --regexp '^evlisten: bad.conf:5: \[a\] colour: '
-    assert_line --regexp '^evlisten: bad.conf:1: \[a\] on: '
-    assert_line --regexp '^evlisten: bad.conf:1: \[a\] run: nowhere-at-all: '
+    assert_line --regexp '^evlisten: bad.conf:2: \[a\] on: '
+    assert_line --regexp '^evlisten: bad.conf:3: \[a\] run: nowhere-at-all: '
     assert_line 'evlisten: bad.conf:6: [a]: it is there already, in bad.conf:1'
-    assert_line --regexp '^evlisten: bad.conf:7: \[b\] when: .*syntax error'
-    assert_line --regexp '^evlisten: bad.conf:7: \[b\] run: '
+    assert_line --regexp '^evlisten: bad.conf:9: \[b\] when: .*syntax error'
+    assert_line --regexp '^evlisten: bad.conf:10: \[b\] run: '
     assert_line --regexp '^evlisten: bad.conf:11: not a section'
     assert_line --regexp '^evlisten: bad.conf:12: \[e\] every: '
     run -78 evlisten -c nowhere.conf
@@ -105,6 +105,66 @@ C
     printf 'nonsense' >d/2.conf.bak
     run -0 evlisten -c d
     assert_output $'x (d/1.conf:1)\n  on = a, b\n  run = cat \'a b\'\n  jobs = 1'
+    printf '[listener x]\non = a b  c\td\nrun = cat\n' >d/1.conf
+    run -0 evlisten -c d
+    assert_line '  on = a, b, c, d'
+}
+
+@test "-c: every value is looked at, and its fault is said with its own line" {
+    mkdir there
+    printf '#!/bin/sh\n' >there/tool
+    chmod +x there/tool
+    : >plain
+    check() { # WANT LINE…
+        printf '%s\n' '[listener l]' 'on = t' "${@:2}" >one.conf
+        run -78 evlisten -c one.conf
+        assert_output --regexp "^evlisten: one.conf:[0-9]+: \\[l\\] $1\$"
+        assert_output --partial "one.conf:$((2 + $# - 1)): "
+    }
+    check 'run: no command' 'run ='
+    check "run: a ' is not closed" "run = echo 'x"
+    check 'shell: there is to be one of .*' 'run = cat' 'shell = cat'
+    check 'jobs: from 1 to 1024' 'run = cat' 'jobs = 0'
+    check "jobs: '-1': .*" 'run = cat' 'jobs = -1'
+    check 'jobs: it is there already, in line 4' 'run = cat' 'jobs = 1' 'jobs = 2'
+    check "timeout: '5 parsecs': .*" 'run = cat' 'timeout = 5 parsecs'
+    check "retry: '': .*" 'run = cat' 'retry ='
+    check 'retry: at most 1000000000' 'run = cat' 'retry = 1000000001'
+    check 'backoff: .*' 'run = cat' 'backoff = 1s, soon'
+    check 'backoff: at most 16 waits' 'run = cat' "backoff = $(printf '1s, %.0s' {1..17})1s"
+    check 'backoff: no wait' 'run = cat' 'backoff = ,'
+    check 'ack-wait: more than 0' 'run = cat' 'ack-wait = 0'
+    check "keep: 'maybe': .*" 'run = cat' 'keep = maybe'
+    check 'batch: it does not go with keep' 'run = cat' 'keep = yes' 'batch = 2'
+    check 'input: with batch it is json' 'run = cat' 'batch = 2' 'input = payload'
+    check 'input: with keep it is json or an expression' 'run = cat' 'keep = yes' 'input = payload'
+    check 'input: .*syntax error.*' 'run = cat' 'input = .data |'
+    check 'when: .*nosuch/1 is not defined.*' 'run = cat' 'when = nosuch(1)'
+    check 'publish: .*' 'run = cat' 'publish = a.*'
+    check 'from: .*' 'run = cat' 'from = the beginning'
+    check 'env: NAME=VALUE' 'run = cat' 'env = =x'
+    check 'cwd: No such file or directory' 'run = cat' 'cwd = nowhere'
+    check 'cwd: Not a directory' 'run = cat' 'cwd = plain/'
+    check 'user: there is no such user' 'run = cat' 'user = no-such-user'
+    check 'run: ./tool: .*' 'run = ./tool'
+    check 'run: plain/x: .*' 'run = plain/x'
+    check 'colour: no such key' 'run = cat' 'colour = red'
+    printf '%s\n' '[listener l]' 'on = t' 'run = ./tool' "cwd = $PWD/there" 'env = A=1' 'env = B=2' 'timeout = 90s' \
+        'backoff = 1s, 2m' 'retry = 3' >one.conf
+    run -0 evlisten -c one.conf
+    assert_line '  timeout = 90s'
+    assert_line '  retry = 3'
+    assert_line '  backoff = 1s, 2m'
+    assert_line '  env = B=2'
+    printf '%s\n' "[listener $(printf 'a.%.0s' {1..14})a]" 'on = t' 'run = cat' >one.conf
+    run -78 evlisten -c one.conf
+    assert_output --partial 'at most 128 bytes and 14 tokens'
+    head -c 1100000 /dev/zero | tr '\0' '#' >one.conf
+    run -78 evlisten -c one.conf
+    assert_output 'evlisten: one.conf: larger than 1 MiB'
+    printf '[listener l]\non = t\nrun = a\0b\n' >one.conf
+    run -78 evlisten -c one.conf
+    assert_output --partial 'one.conf:3: '
 }
 
 @test "--test: which listeners would run, and which part says no" {
@@ -243,6 +303,95 @@ C
     assert_output $'old\nnew\n3'
     run -0 evctl groups -J
     assert_equal "$(jq -r 'select(.name == "gone") | .members' <<<"$output")" 0
+}
+
+@test "SIGHUP: other patterns, waits and retries take effect, and what was pending is done" {
+    start_hub
+    touch begun
+    mkfifo gate
+    printf '%s\n' '[listener l]' 'on = a' 'shell = echo >>begun; read -r _ <gate; echo "old $(cat)"' 'publish = done' \
+        'retry = 1' 'backoff = 1h' 'timeout = 1m' 'ordered = yes' >l.conf
+    start_listen l.conf
+    printf '%s\n' 1 2 | evpub a # the first in hand, the second behind it
+    wait_for_lines begun 1
+    printf '%s\n' '[listener l]' 'on = b, c' 'run = sed "s/^/new /; /bad/q9"' 'publish = done' 'retry = 2' 'backoff = 10ms' >l.conf
+    kill -HUP "$LISTEN_PID"
+    wait_for_text listen.err '^evlisten: 1 listeners'
+    evpub b 3
+    evpub a unwanted
+    evpub c 4
+    echo >gate
+    run -0 wait_for_events 4 done
+    assert_line 'old 1'
+    assert_line 'new 2'
+    assert_line 'new 3'
+    assert_line 'new 4'
+    assert_equal "${#lines[@]}" 4
+    evpub b bad
+    run -0 wait_for_events 1 '$dead.l' # in no hour
+    run -0 evctl groups -J
+    assert_equal "$(jq -c '[.patterns, .max_deliver, .ordered, .pending, .acked, .dead]' <<<"$output")" '[["b","c"],3,false,0,4,1]'
+    stop_listen
+    kill_hub
+    start_hub
+    assert_equal "$(evctl groups -J | jq -c '.patterns')" '["b","c"]'
+}
+
+@test "the hub gone: outputs are kept and listeners with none go on; they are published once it is back" {
+    start_hub
+    touch count
+    printf '%s\n' '[listener loud]' 'on = t' 'run = cat' 'publish = done' 'jobs = 4' \
+        '[listener quiet]' 'on = t' 'shell = echo >>count; read -r _ <gate' 'jobs = 4' '[expect beat]' 'topic = beat' 'every = 0.1s' 'shell = echo >>missed' >l.conf
+    touch missed
+    mkfifo gate
+    start_listen l.conf
+    wait_for_lines missed 1
+    exec {held}<>gate
+    for i in 1 2 3 4; do evpub t "$i"; done
+    wait_for_events 4 done >/dev/null
+    wait_for_lines count 1
+    kill -STOP "$HUB_PID"
+    printf 'x\n' >&"$held" # a run ends while the hub hangs
+    kill -CONT "$HUB_PID"
+    kill_hub
+    start_hub
+    printf 'x\nx\nx\n' >&"$held"
+    wait_for_lines count 4
+    run -0 wait_for_events 4 done
+    assert_equal "$(sort <<<"$output")" "$(seq 4)"
+    stop_listen
+    run -0 evctl groups -J
+    assert_equal "$(jq -r '[.name, .pending, .lag] | join(" ")' <<<"$output" | sort)" $'loud 0 0\nquiet 0 0'
+}
+
+@test "a large output of one listener is published, and holds up none while the hub is asked" {
+    start_hub
+    printf '%s\n' '[listener large]' 'on = t' 'shell = head -c 300000 /dev/zero | tr "\0" x' 'publish = large' \
+        '[listener small]' 'on = t' 'run = cat' 'publish = small' >l.conf
+    start_listen l.conf
+    evpub t x
+    run -0 wait_for_events 1 small
+    assert_equal "$(wait_for_events 1 large | wc -c)" 300001
+}
+
+@test "SIGTERM while the hub is gone ends it; the work is done again later" {
+    start_hub
+    printf '%s\n' '[listener l]' 'on = t' 'shell = echo >>begun; read -r _ <gate; echo out' 'publish = done' >l.conf
+    touch begun
+    mkfifo gate
+    start_listen l.conf
+    evpub t x
+    wait_for_lines begun 1
+    kill_hub
+    kill -TERM "$LISTEN_PID"
+    echo >gate
+    wait_for_exit "$LISTEN_PID"
+    wait_for_text listen.err 'the output of 1 runs could not be published'
+    start_hub
+    printf '%s\n' '[listener l]' 'on = t' 'run = cat' 'publish = done' >l.conf
+    start_listen l.conf
+    run -0 wait_for_events 1 done
+    assert_output x
 }
 
 @test "SIGHUP with a fault in the file: the old one goes on, the fault has file and line" {

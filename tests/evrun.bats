@@ -10,12 +10,19 @@ event_of() { # TOPIC FILTER
     evsub --from last -e "$1" | jq -c "$2"
 }
 
-# Starts evrun ARG… in the background in a session of its own, stdin from /dev/null. $PID is evrun's.
+# Starts evrun ARG… in the background in a session of its own, stdin from /dev/null, no signal ignored (as bash does it). $PID is evrun's.
 start_run() { # OUT ARG…
     local out=$1
     shift
-    start setsid evrun "$@" >"$out" 2>"$out.err" </dev/null
+    start env --default-signal setsid evrun "$@" >"$out" 2>"$out.err" </dev/null
     RUN_PID=$PID
+}
+
+# Waits until PID has ended, with STATUS.
+assert_ends() { # PID STATUS
+    local ended=0
+    wait_for_exit "$1" || ended=$?
+    assert_equal "$ended" "$2"
 }
 
 # A job that says each signal it gets, and ends with 7 on SIGTERM.
@@ -25,6 +32,8 @@ write_catcher() {
 import signal, sys
 def say(number, frame):
     print(signal.Signals(number).name, flush=True)
+    with open("caught", "a") as caught:
+        print(signal.Signals(number).name, file=caught)
     if number == signal.SIGTERM:
         sys.exit(7)
 for name in sys.argv[1:]:
@@ -56,7 +65,7 @@ P
     start_hub
     mkdir 'd.d'
     for name in backup.sh 'a b*#' '$x' 'größe' $'\xff\x01'; do
-        ln -sf "$(command -v true)" "d.d/$name"
+        ln -sf "$(type -P true)" "d.d/$name"
         evrun -- "./d.d/$name"
     done
     evrun -- true
@@ -186,13 +195,13 @@ job.true.started'
         kill -$sig "$RUN_PID"
         wait_for_text out "SIG$sig"
     done
-    kill -TSTP "$RUN_PID" # evrun stops, too
+    kill -TSTP "$RUN_PID" # evrun stops, too, and passes nothing on
+    wait_for_text caught SIGTSTP
     kill -CONT "$RUN_PID"
     wait_for_text out SIGTSTP
     wait_for_text out SIGCONT
     kill -TERM "$RUN_PID"
-    run wait_for_exit "$RUN_PID"
-    assert_equal "$status" 7
+    assert_ends "$RUN_PID" 7
     assert_equal "$(event_of j.failed '[.exit, .signal]')" '[7,null]'
 }
 
@@ -205,8 +214,7 @@ job.true.started'
     read -r -t "$PATIENCE" -u "$other" line
     wait_for_text out ready
     kill -TERM "$RUN_PID"
-    run wait_for_exit "$RUN_PID"
-    assert_equal "$status" 7
+    assert_ends "$RUN_PID" 7
     read -r -t "$PATIENCE" -u "$other" line
     assert_equal "$line" SIGTERM
 }
@@ -228,8 +236,7 @@ job.true.started'
     kill -TERM "$pid" # to the job
     kill -TERM "$pid" # gives up on what is not read
     { until ! kill -TERM "$pid"; do :; done; } 2>/dev/null
-    run wait_for_exit "$pid"
-    assert_equal "$status" 143
+    assert_ends "$pid" 143
     assert_equal "$(event_of j.failed .signal)" '"SIGTERM"'
 }
 
@@ -249,8 +256,7 @@ job.true.started'
     # The fifo is opened for writing by the group alone, and at its end when the last of it is gone.
     start_run out -t j --max-time 100ms -- sh -c 'trap "" TERM; exec 4>both; sh -c "read -r _" <gate'
     timeout "$PATIENCE" cat both
-    run wait_for_exit "$RUN_PID"
-    assert_equal "$status" 124
+    assert_ends "$RUN_PID" 124
     assert_equal "$(event_of j.failed '[.timed_out, .signal]')" '[true,"SIGKILL"]'
 }
 
@@ -297,12 +303,7 @@ job.true.started'
 
 @test "--lock: a lock that cannot be had is a failure, and said" {
     start_hub
-    mkdir -p state
-    export XDG_STATE_HOME=$PWD/state HOME=$PWD
-    if [[ $(id -u) == 0 ]]; then
-        skip "root's state directory is the system's"
-    fi
-    : >state/evbus
+    : >"$EVBUS_SPOOL"
     run -74 evrun --lock -t j -- touch touched
     assert_not_exists touched
 }
@@ -315,8 +316,9 @@ job.true.started'
     assert_output ''
     assert_regex "$stderr" '^evrun: j: exit 3 after [0-9.e-]+ s; its output:'
     assert_equal "$(tail -n +2 <<<"$stderr" | sort)" $'err\nout'
-    run -124 --separate-stderr evrun -q --max-time 100ms -t j -- sh -c 'seq 100000; exec cat'  < <(exec cat)
-    assert_regex "${stderr_lines[0]}" 'timed out after 0.1 s .*; the last of its output:'
+    mkfifo gate
+    run -124 --separate-stderr evrun -q --max-time 500ms -t j -- sh -c 'seq 100000; exec cat gate'
+    assert_regex "${stderr_lines[0]}" 'timed out after 0.5 s .*; the last of its output:'
     assert_equal "${stderr_lines[-1]}" 100000
 }
 
@@ -343,8 +345,103 @@ job.true.started'
     assert_output '[0,"",60000]'
 }
 
+@test "without a hub the job runs; its events come later, once, in order, with their own times" {
+    run -0 --separate-stderr evrun -t j -- sh -c 'echo first; date -u +%FT%T.%N >ran'
+    assert_output first
+    assert_equal "$stderr" ''
+    run -3 evrun -v -t j -- sh -c 'exit 3'
+    assert_output --regexp '^evrun: j.started: waits in .*spool/.*: no hub at '
+    start_hub
+    run -0 evrun -t j -- sh -c 'echo third'
+    run -0 evsub --from first -e -J 'j.*'
+    assert_equal "$(jq -r '.topic + " " + (.payload | fromjson | .output // "-" | rtrimstr("\n"))' <<<"$output")" \
+        $'j.started -\nj.succeeded first\nj.started -\nj.failed \nj.started -\nj.succeeded third'
+    # The header of the first two frames the time at which the first job ran; those of the last run have the hub's time.
+    run -0 jq -sr --arg ran "$(cat ran)" '.[0].headers.time < $ran and $ran < .[1].headers.time
+        and .[1].headers.time < .[0].time and .[3].headers.time and .[5].headers.time == null' <<<"$output"
+    assert_output true
+    evpub --spool
+    assert_equal "$(evsub --from first -e 'j.*' | wc -l)" 6
+}
+
+@test "the hub is killed while the job runs: the end waits, and comes once" {
+    start_hub
+    mkfifo gate
+    start_run out -t j --timeout 0.5 -- sh -c 'read -r _ <gate'
+    timeout "$PATIENCE" evsub --from first -n 1 j.started >/dev/null
+    kill_hub
+    start evrun -t other --timeout 0.1 -- true # neither is held up by the other
+    echo >gate
+    assert_ends "$RUN_PID" 0
+    assert_ends "$PID" 0
+    start_hub
+    evpub --spool
+    run -0 evsub --from first -e -F '%t\n' 'j.*'
+    assert_output $'j.started\nj.succeeded'
+    assert_equal "$(evsub --from first -e 'other.*' | wc -l)" 2
+}
+
+@test "many at once without a hub: every event comes, once, each run's in order" {
+    local pids=()
+    for i in 1 2 3 4 5 6; do
+        start evrun -t "j.$i" -- true
+        pids+=("$PID")
+    done
+    for pid in "${pids[@]}"; do
+        assert_ends "$pid" 0
+    done
+    start_hub
+    for i in 1 2 3; do
+        start evrun -t last -- true
+        pids[i]=$PID
+    done
+    for i in 1 2 3; do
+        assert_ends "${pids[i]}" 0
+    done
+    evpub --spool
+    for i in 1 2 3 4 5 6; do
+        assert_equal "$(evsub --from first -e -F '%t\n' "j.$i.*")" "j.$i.started"$'\n'"j.$i.succeeded"
+    done
+    assert_equal "$(evsub --from first -e 'last.*' | wc -l)" 6
+}
+
+@test "a hub that hangs delays neither the job nor its output; the end waits in the spool" {
+    start_hub
+    kill -STOP "$HUB_PID"
+    mkfifo out
+    exec {reader}<>out
+    start_run out -t j --timeout 0.3 -- sh -c 'echo here; exit 5'
+    read -r -t "$PATIENCE" -u "$reader" line
+    assert_equal "$line" here
+    assert_ends "$RUN_PID" 5
+    kill -CONT "$HUB_PID"
+    evpub --spool
+    run -0 evsub --from first -e -F '%t\n' 'j.*'
+    assert_output $'j.started\nj.failed'
+}
+
+@test "neither a hub nor a spool: said, and the job's status stands" {
+    : >"$EVBUS_SPOOL"
+    run -4 --separate-stderr evrun -t j -- sh -c 'echo out; exit 4'
+    assert_output out
+    assert_regex "${stderr_lines[0]}" '^evrun: j.started: not published: '
+    assert_regex "${stderr_lines[1]}" '^evrun: j.failed: not published: '
+}
+
+@test "from cron's bare environment" {
+    start_hub
+    for shell in /bin/sh /bin/bash; do
+        run -0 env -i HOME="$HOME" LOGNAME=x SHELL=$shell PATH="$EVB_BIN:/usr/bin:/bin" EVBUS_URL="$EVBUS_URL" \
+            EVBUS_SPOOL="$EVBUS_SPOOL" $shell -c 'evrun -q --lock --max-time 2h -t job.backup -- sh -c "echo fine"'
+        assert_output ''
+    done
+    run -0 evsub --from first -e -F '%t\n' 'job.backup.*'
+    assert_equal "${#lines[@]}" 4
+}
+
 @test "in a terminal: reading it, ^Z, fg, ^C" {
     start_hub
-    run -0 timeout 60 "$PYTHON" "$ROOT/tests/peers/terminal.py" evrun -t j -- cat
+    run timeout 60 "$PYTHON" "$ROOT/tests/peers/terminal.py" evrun -t j -- cat
+    assert_success
     assert_equal "$(event_of j.failed .signal)" '"SIGINT"'
 }

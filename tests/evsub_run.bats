@@ -247,7 +247,7 @@ H
     start_sub out -- sh -c 'echo $EVBUS_SEQ'
     seq 20 | evpub t
     wait_for_lines out 20
-    run -0 sh -c "grep -l '^State:.*Z' /proc/[0-9]*/status 2>/dev/null | xargs -r grep -l '^PPid:[[:space:]]*$SUB_PID\$' || true"
+    run -0 sh -c "grep -l '^State:.*Z' /proc/[0-9]*/status 2>/dev/null | xargs -r grep -ls '^PPid:[[:space:]]*$SUB_PID\$' || true"
     assert_output ''
 }
 

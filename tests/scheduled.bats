@@ -216,6 +216,16 @@ seqs_of() { jq -r .seq; }
     cmp got <(printf '%s\n' b c)
 }
 
+@test "an event that was scheduled before can be scheduled again: its headers are of the last time" {
+    start_hub
+    evpub --in 0 -H scheduled-seq=77 -H late=me -H a=b t x
+    timeout 20 evsub --from first -n 1 -J | evpub -J --in 0
+    run -0 timeout 20 evsub --from first -n 2 -J
+    assert_equal "$(jq -c .headers <<<"$output")" '{"a":"b","scheduled-seq":"1"}'$'\n''{"a":"b","scheduled-seq":"2"}'
+    refute_output --partial '"scheduled-seq":"77"'
+    run ! grep -E 'scheduled-seq.*scheduled-seq' <<<"$output"
+}
+
 @test "without a journal on disk, and with every --sync" {
     local sync
     for sync in '--sync=100' '--sync=none' --memory; do

@@ -10,7 +10,7 @@ payloads() { evsub --from first -e "$@"; }
 
 # Without a hub, keeps each argument as an event of topic job.
 keep() { # PAYLOAD…
-    printf '%s\n' "$@" | evpub --spool job 2>>keep.err
+    printf '%s\n' "$@" | evpub --spool --timeout 0.1 job 2>>keep.err
 }
 
 @test "without a hub evpub --spool keeps events, says where, and exits 0" {
@@ -112,7 +112,6 @@ keep() { # PAYLOAD…
     evsub --from first -n 1000 job >/dev/null
     kill -STOP "$HUB_PID"
     seq 1001 3000 >&$feed
-    wait_for_text pub.err . 0.01 2>/dev/null || true
     exec {feed}>&-
     wait_for_exit "$pub"
     grep -q 'kept in' pub.err
@@ -196,7 +195,7 @@ keep() { # PAYLOAD…
     head -c 3000 /dev/zero | tr '\0' x >large
     keep one
     evpub --spool -f large job 2>>keep.err
-    { echo two; cat large; echo; echo three; } | evpub --spool job 2>>keep.err
+    { echo two; cat large; echo; echo three; } | evpub --spool --timeout 0.1 job 2>>keep.err
     start_hub --max-payload 2000
     run -65 evpub --spool
     assert_output --partial 'job: 1 event refused, kept in '
@@ -249,4 +248,102 @@ keep() { # PAYLOAD…
     start_hub --max-payload 32M
     run evpub --spool
     assert_output 'evpub: 4 spooled events delivered'
+}
+
+# The hub's wall clock is so far from ours: "+1d", "+0".
+set_clock() { # OFFSET
+    echo "$1" >clock.new
+    mv clock.new clock
+}
+
+@test "a delivery killed at any call is gone on with, and nothing is there twice" {
+    skip_if_sanitized
+    local step sent=0 file
+    keep 0
+    file=$(spool_file)
+    start_hub
+    evpub --spool 2>>keep.err
+    for step in flock:{1..3} ftruncate:{1,2} fdatasync:{1,2} pwrite64:{1,2} sendto:{1..7..2}; do
+        # Kept for a hub that is not there, and then put in place.
+        EVBUS_URL=ipc://$PWD/none keep $((sent + 1)) $((sent + 2))
+        EVBUS_URL=ipc://$PWD/none keep $((sent + 3))
+        sent=$((sent + 3))
+        evpub --spool 2>>keep.err # what the one before has left
+        mv "$EVBUS_SPOOL"/*none-???????????????? "$file"
+        strace -f -o /dev/null -e "inject=${step%:*}:signal=KILL:when=${step#*:}" evpub --spool 2>>killed.err || true
+    done
+    evpub --spool 2>>keep.err
+    payloads | cmp - <(seq 0 "$sent")
+    assert_equal "$(stat -c %s "$(spool_file)")" 0
+}
+
+@test "a delivery that is gone on with a day later: the hub's journal tells what is there" {
+    skip_if_sanitized
+    local library n file
+    library=$(find /usr/lib -name libfaketime.so.1 | head -n 1)
+    [[ -n $library ]] || skip "libfaketime is not there"
+    set_clock +0
+    keep one two three
+    evpub --spool other four 2>>keep.err
+    LD_PRELOAD=$library FAKETIME_DONT_FAKE_MONOTONIC=1 DONT_FAKE_MONOTONIC=1 FAKETIME_NO_CACHE=1 \
+        FAKETIME_TIMESTAMP_FILE=$PWD/clock start_hub
+    evpub job zero
+    # All is stored and acknowledged; it is killed before it empties the file (the first time, its pid goes to the lock).
+    run strace -f -o /dev/null -e inject=ftruncate:signal=KILL:when=2 evpub --spool
+    assert_failure
+    file=$(spool_file)
+    ((0 < $(stat -c %s "$file")))
+    # The hub forgets publishers that are silent for two times ten minutes.
+    for n in 1 2 3; do
+        set_clock +${n}d
+        evpub other "day $n"
+    done
+    evpub --spool job five
+    assert_equal "$(payloads | tr '\n' ' ')" 'zero one two three four day 1 day 2 day 3 five '
+    assert_equal "$(stat -c %s "$file")" 0
+}
+
+@test "while one delivers, another's events go behind, and are delivered too" {
+    local first file
+    keep one
+    file=$(spool_file)
+    start_hub
+    kill -STOP "$HUB_PID"
+    start evpub --spool 2>first.err
+    first=$PID
+    follow "$PATIENCE" "$file.lock" grep -q "$first"
+    run evpub --spool job two
+    assert_success
+    assert_output --partial "held by another process, pid $first; 1 event kept in $file"
+    kill -CONT "$HUB_PID"
+    wait_for_exit "$first"
+    grep -q '2 spooled events delivered' first.err
+    assert_equal "$(payloads | tr '\n' ' ')" 'one two '
+}
+
+@test "cron's environment, which has HOME only, is enough" {
+    skip_if_sanitized
+    [[ $(id -u) != 0 ]] || skip "root's spool is in /var/lib"
+    env -i HOME="$BATS_TEST_TMPDIR" "$EVB_BIN/evpub" -u "$EVBUS_URL" --spool job x 2>>keep.err
+    assert_exists .local/state/evbus/spool
+}
+
+@test "a stream that goes on comes back to the hub" {
+    local feed pub size
+    keep first
+    size=$(($(stat -c %s "$(spool_file)") + 1))
+    mkfifo in
+    start bash -c 'exec evpub --spool -v --timeout 1 job <in 2>pub.err' evpub
+    pub=$PID
+    exec {feed}>in
+    printf '%s\n' second third >&"$feed"
+    follow "$PATIENCE" "$(spool_file)" head -c "$size"
+    eval "start_hub $feed>&-" # which would hold the fifo open
+    evsub --from first -n 3 job >three
+    assert_equal "$(tr '\n' ' ' <three)" 'first second third '
+    echo fourth >&"$feed"
+    assert_equal "$(evsub --from first -n 4 job | tail -n 1)" fourth
+    exec {feed}>&-
+    wait_for_exit "$pub"
+    assert_equal "$(cat pub.err)" 'evpub: job: 3 events stored'
 }

@@ -314,6 +314,10 @@ replay() { # ARG…
     printf 'paid\nsent\n' | evpub --atomic order.1
     run -0 evsub --from first -e
     assert_output $'paid\nsent'
+    # What a job publishes of its work follows its exit status.
+    run -3 evrun -t job.bill -- sh -c 'exit 3'
+    run -0 evsub --from first -e -F '%t\n' 'job.#'
+    assert_output $'job.bill.started\njob.bill.failed'
 }
 
 @test "mosquitto 1899, 2187: a hub that is there and does not answer: 75 after --timeout" {

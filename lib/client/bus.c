@@ -6,15 +6,26 @@
  * order (publishing is idempotent, the other requests only look). Nobody else reads the requests' channel.
  * Leaves to others: what the answers mean (publisher.c, subscription.c, locate.c), sockets (net/link.c). */
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/paths.h"
 #include "client/client_private.h"
 
 static const int64_t TIMEOUT_DEFAULT_NS = 5 * EVB_SECOND_NS;
 static const int64_t GRACE_NS = 250 * EVB_MILLISECOND_NS;
 static const int64_t BACKOFF_LEAST_NS = 10 * EVB_MILLISECOND_NS;
 static const int64_t BACKOFF_MOST_NS = 250 * EVB_MILLISECOND_NS;
+
+/* A link to the hub at url, or where this user's hub is by default. */
+static evb_link *link_to(const char *url, evb_error *err) {
+    const evb_environment named = {.url = url, .uid = geteuid()};
+    char *where = evb_paths_url(&named, err);
+    evb_link *link = where ? evb_link_new(where, err) : NULL;
+    free(where);
+    return link;
+}
 
 evb_bus *evb_bus_new(const char *url, int64_t timeout_ns, evb_error *err) {
     evb_bus *self = calloc(1, sizeof *self);
@@ -23,7 +34,7 @@ evb_bus *evb_bus_new(const char *url, int64_t timeout_ns, evb_error *err) {
         return NULL;
     }
     self->timeout_ns = timeout_ns ? timeout_ns : TIMEOUT_DEFAULT_NS;
-    self->link = evb_link_new(url, err);
+    self->link = link_to(url, err);
     self->requests = self->link ? evb_channel_new(self->link, EVB_CHANNEL_REQUESTS) : NULL;
     if (self->link && !self->requests)
         evb_fail(err, EVB_ENOMEM, "bus: out of memory");

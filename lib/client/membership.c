@@ -3,8 +3,8 @@
  * One "group" request is under way at a time: it brings what was acknowledged since the last and asks for as many events
  * as can be worked on in a tenth of a second or so, while at most one piece waits behind the one in hand: a fast
  * reader's pieces grow, and one whose events take long gets them singly and keeps none from others.
- * Invariants: a key is in one of `pieces` (here, not handed on), `held` (handed on), `acks` or `fails` (to be sent); what
- * is in the first two is claimed again when we join anew. Nothing is taken while acknowledgements can't be sent.
+ * Invariants: a key is in one of `pieces` (here, not handed on), `held` (handed on), `acks` or `fails` (to be sent), `sent`;
+ * what is in the first two is claimed again when we join anew. Nothing is taken while acknowledgements can't be sent.
  * Leaves to others: the feed and its losses (subscription.c), who gets what (the hub). */
 #include "client/membership.h"
 
@@ -14,23 +14,13 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "client/ranges.h"
 #include "client/subscription_private.h"
 
 enum { FAILS_SENT_MAX = EVB_REQUEST_MAX / 2 }; /* bytes; what RANGES_SENT_MAX ranges take is less than the rest */
 enum { PIECES = 2, RANGES_SENT_MAX = 8192, WINDOW_MOST = 65536, BUSY_PARTS = 4 /* of the ack wait */ };
 #define KEY_REPLAY ((uint64_t)1 << 63)
 static const int64_t PACE_NS = 100 * EVB_MILLISECOND_NS;
-
-typedef struct {
-    uint64_t first, last;
-} range;
-
-/* Ranges of keys in the order in which they came. */
-typedef struct {
-    range *list;
-    size_t count, room;
-    uint64_t events;
-} ranges;
 
 /* What one take brought: rows [key, count, deliveries, index], and a record for each. */
 typedef struct {
@@ -66,77 +56,13 @@ struct evb_membership {
     uint32_t index, offset, record_left, deliveries;
     evb_header headers[EVB_HEADER_ROOM];
 
-    ranges held, acks;
-    evb_buf fails; /* msgpack */
+    evb_ranges held, acks;
+    evb_ranges sent; /* acks of the request that is under way: where it comes to nothing they are to be sent again */
+    evb_buf fails;   /* msgpack */
     uint32_t fail_count;
     int64_t busy_since_ns, busy_ns; /* how long events were in the user's hand, and… */
     uint64_t busy_events;           /* …how many were done in that time, since the window was last looked at */
 };
-
-/* ---- ranges ---- */
-
-static bool add_range(ranges *r, uint64_t first, uint64_t last) {
-    r->events += last - first + 1;
-    if (r->count && r->list[r->count - 1].last + 1 == first) {
-        r->list[r->count - 1].last = last;
-        return true;
-    }
-    if (r->count == r->room) {
-        size_t room = r->room ? r->room * 2 : 16;
-        range *list = realloc(r->list, room * sizeof *list);
-        if (!list) {
-            r->events -= last - first + 1;
-            return false;
-        }
-        r->list = list;
-        r->room = room;
-    }
-    r->list[r->count++] = (range){first, last};
-    return true;
-}
-
-/* Takes one key out. False: it is not there, or memory is short. */
-static bool take_key(ranges *r, uint64_t key) {
-    size_t i = 0;
-    while (i < r->count && (key < r->list[i].first || key > r->list[i].last))
-        i++;
-    if (i == r->count)
-        return false;
-    range before = {r->list[i].first, key - 1}, after = {key + 1, r->list[i].last};
-    bool has_before = before.first<key, has_after = after.last> key;
-    if (has_before && has_after && !add_range(r, 0, 0))
-        return false; /* room for one more, with itself taken off below */
-    if (has_before && has_after) {
-        r->events--;
-        memmove(&r->list[i + 2], &r->list[i + 1], (r->count - i - 2) * sizeof *r->list);
-        r->list[i + 1] = after;
-    }
-    if (has_before)
-        r->list[i] = before;
-    else if (has_after)
-        r->list[i] = after;
-    else
-        memmove(&r->list[i], &r->list[i + 1], (--r->count - i) * sizeof *r->list);
-    r->events--;
-    return true;
-}
-
-static bool pack_ranges(msgpack_packer *packer, const ranges *r, size_t count) {
-    bool ok = !msgpack_pack_array(packer, count);
-    for (size_t i = 0; ok && i < count; i++)
-        ok = !msgpack_pack_array(packer, 2) && !msgpack_pack_uint64(packer, r->list[i].first) &&
-             !msgpack_pack_uint64(packer, r->list[i].last);
-    return ok;
-}
-
-static void drop_ranges(ranges *r, size_t count) {
-    if (!count)
-        return;
-    for (size_t i = 0; i < count; i++)
-        r->events -= r->list[i].last - r->list[i].first + 1;
-    r->count -= count;
-    memmove(r->list, r->list + count, r->count * sizeof *r->list);
-}
 
 /* ---- making ---- */
 
@@ -218,6 +144,7 @@ void evb_membership_destroy(evb_membership **self) {
     evb_buf_free(&m->fails);
     free(m->held.list);
     free(m->acks.list);
+    free(m->sent.list);
     free(m);
     *self = NULL;
 }
@@ -278,26 +205,26 @@ static void joined(void *context, evb_call *call, const evb_reply *reply) {
 }
 
 /* Adds what is here and not handed on to the claims. */
-static bool claim_pieces(const evb_membership *self, ranges *claims) {
-    bool ok = !self->record_left || add_range(claims, self->key, self->key + self->record_left - 1);
+static bool claim_pieces(const evb_membership *self, evb_ranges *claims) {
+    bool ok = !self->record_left || evb_ranges_add(claims, self->key, self->key + self->record_left - 1);
     for (size_t i = 0; i < self->piece_count; i++) {
         evb_mp row = self->pieces[i].row;
         for (uint32_t left = self->pieces[i].left; ok && left; left--) {
             uint32_t four;
             uint64_t key, count;
             ok = evb_mp_array(&row, &four) && evb_mp_uint(&row, &key) && evb_mp_uint(&row, &count) &&
-                 evb_mp_skip(&row) && evb_mp_skip(&row) && add_range(claims, key, key + count - 1);
+                 evb_mp_skip(&row) && evb_mp_skip(&row) && evb_ranges_add(claims, key, key + count - 1);
         }
     }
     for (size_t i = 0; ok && i < self->held.count; i++)
-        ok = add_range(claims, self->held.list[i].first, self->held.list[i].last);
+        ok = evb_ranges_add(claims, self->held.list[i].first, self->held.list[i].last);
     return ok;
 }
 
 /* group.join [name, token, patterns, settings, start, claims, token before] */
 static bool pack_join(evb_membership *self, msgpack_packer *p) {
     size_t count = evb_patterns_count(self->patterns), size, sent;
-    ranges claims = {0};
+    evb_ranges claims = {0};
     bool ok = !evb_mp_pack_str(p, (const char *)self->name.data, self->name.size) &&
               !evb_mp_pack_str(p, self->token, strlen(self->token)) &&
               !(count ? msgpack_pack_array(p, count) : msgpack_pack_nil(p));
@@ -308,7 +235,7 @@ static bool pack_join(evb_membership *self, msgpack_packer *p) {
     ok = ok && evb_buf_add(p->data, self->settings.data, self->settings.size) &&
          !(self->start ? msgpack_pack_uint64(p, self->start) : msgpack_pack_nil(p)) && claim_pieces(self, &claims);
     sent = claims.count < RANGES_SENT_MAX ? claims.count : RANGES_SENT_MAX;
-    ok = ok && pack_ranges(p, &claims, sent) &&
+    ok = ok && evb_ranges_pack(p, &claims, sent) &&
          !(*self->was ? evb_mp_pack_str(p, self->was, strlen(self->was)) : msgpack_pack_nil(p));
     free(claims.list);
     return ok;
@@ -349,7 +276,7 @@ static bool take_piece(evb_membership *self, const evb_reply *reply, evb_mp rows
     self->piece_count++;
     if (!evb_buf_add(&p->rows, rows.at, (size_t)(rows.end - rows.at)))
         return false;
-    p->row = (evb_mp){p->rows.data, p->rows.data + p->rows.size};
+    p->row = evb_mp_of(&p->rows);
     return true;
 }
 
@@ -369,7 +296,16 @@ static bool read_taken(evb_membership *self, const evb_reply *reply) {
     return !count || take_piece(self, reply, mp, count);
 }
 
+/* What was sent has not been heard, or was: to hear of an event's end twice does no harm. */
+static void send_again(evb_membership *self) {
+    for (size_t i = 0; i < self->sent.count; i++)
+        if (!evb_ranges_add(&self->acks, self->sent.list[i].first, self->sent.list[i].last))
+            out_of_memory(self);
+    evb_ranges_drop(&self->sent, self->sent.count);
+}
+
 static void lose_membership(evb_membership *self) {
+    send_again(self);
     self->joined = false;
     self->to_join = true;
 }
@@ -403,6 +339,8 @@ static void gone(void *context, evb_call *call, const evb_reply *reply) {
 /* How many more events are wanted now. */
 static uint64_t wanted(const evb_membership *self) {
     bool here = self->record_left || self->piece_count, busy = self->held.events || here;
+    if (self->sub->held && !busy) /* who is not at work and wants nothing now keeps nothing from others */
+        return 0;
     if (self->leaving || !self->more || self->piece_count == PIECES || (busy && self->piece_count > 1))
         return 0;
     if (self->window <= self->at_once) /* they take long: none that another member could begin with */
@@ -412,7 +350,7 @@ static uint64_t wanted(const evb_membership *self) {
 
 /* How many of the fails go with one request, and their bytes. */
 static uint32_t fails_to_send(const evb_membership *self, size_t *size) {
-    evb_mp mp = {self->fails.data, self->fails.data + self->fails.size};
+    evb_mp mp = evb_mp_of(&self->fails);
     uint32_t count = self->fail_count;
     *size = self->fails.size;
     if (*size <= FAILS_SENT_MAX)
@@ -433,16 +371,19 @@ static void send_take(evb_membership *self, uint64_t want) {
     evb_call *call = leave ? evb_call_new(self->sub->bus, "group.leave", 4, &p, gone, self)
                            : evb_call_new(self->sub->bus, "group", 7, &p, taken, self);
     bool ok = call && !evb_mp_pack_str(&p, (const char *)self->name.data, self->name.size) &&
-              !evb_mp_pack_str(&p, self->token, strlen(self->token)) && pack_ranges(&p, &self->acks, acks) &&
+              !evb_mp_pack_str(&p, self->token, strlen(self->token)) && evb_ranges_pack(&p, &self->acks, acks) &&
               !msgpack_pack_array(&p, fails) && (!fails || evb_buf_add(p.data, self->fails.data, fail_size));
     if (ok && !leave)
         ok = !msgpack_pack_uint64(&p, want) && !msgpack_pack_uint64(&p, EVB_FETCH_DEFAULT) &&
              !(self->sub->options.until_head ? msgpack_pack_uint64(&p, self->end) : msgpack_pack_nil(&p));
+    evb_ranges_drop(&self->sent, self->sent.count);
+    for (size_t i = 0; ok && i < acks; i++)
+        ok = evb_ranges_add(&self->sent, self->acks.list[i].first, self->acks.list[i].last);
     if (!ok) {
         out_of_memory(self);
         return;
     }
-    drop_ranges(&self->acks, acks);
+    evb_ranges_drop(&self->acks, acks);
     evb_buf_drop(&self->fails, fail_size);
     self->fail_count -= fails;
     self->more = want ? false : self->more;
@@ -553,7 +494,7 @@ bool evb_membership_next(evb_membership *self, evb_event *event) {
         return false;
     if (!self->held.events)
         self->busy_since_ns = evb_clock_monotonic_ns();
-    if (!evb_record_next(&self->events, event, self->headers) || !add_range(&self->held, self->key, self->key)) {
+    if (!evb_record_next(&self->events, event, self->headers) || !evb_ranges_add(&self->held, self->key, self->key)) {
         damaged(self);
         self->record_left = 0;
         return false;
@@ -607,14 +548,14 @@ static uint64_t key_of(const evb_event *event) { return event->seq | (event->rep
 
 static bool ack_all(evb_membership *self) {
     for (size_t i = 0; i < self->held.count; i++) {
-        range r = self->held.list[i];
-        if (!add_range(&self->acks, r.first, r.last)) {
-            drop_ranges(&self->held, i);
+        evb_range r = self->held.list[i];
+        if (!evb_ranges_add(&self->acks, r.first, r.last)) {
+            evb_ranges_drop(&self->held, i);
             return false;
         }
         count_done(self, r.last - r.first + 1);
     }
-    drop_ranges(&self->held, self->held.count);
+    evb_ranges_drop(&self->held, self->held.count);
     return true;
 }
 
@@ -625,7 +566,7 @@ bool evb_membership_ack(evb_membership *self, const evb_event *event) {
         return ok;
     }
     uint64_t key = key_of(event);
-    if (!take_key(&self->held, key) || !add_range(&self->acks, key, key))
+    if (!evb_ranges_take(&self->held, key) || !evb_ranges_add(&self->acks, key, key))
         return false;
     count_done(self, 1);
     if (!self->held.events)
@@ -652,7 +593,7 @@ bool evb_membership_nack(evb_membership *self, const evb_event *event, int64_t d
     msgpack_packer p;
     size_t before = self->fails.size;
     evb_mp_packer(&p, &self->fails);
-    if (!take_key(&self->held, key))
+    if (!evb_ranges_take(&self->held, key))
         return false;
     if (msgpack_pack_array(&p, attempt ? 5 : 4) || msgpack_pack_uint64(&p, key) ||
         (delay_ns < 0 ? msgpack_pack_nil(&p) : msgpack_pack_uint64(&p, (uint64_t)delay_ns)) ||

@@ -12,7 +12,7 @@ static int ask(evb_bus *bus, const char *op, uint32_t count, evb_buf *args, bool
     evb_buf results = {0};
     int rc = packed ? evb_ask(bus, op, count, args, &results, body, err)
                     : evb_fail(err, EVB_ENOMEM, "records: out of memory");
-    evb_mp mp = {results.data, results.data + results.size};
+    evb_mp mp = evb_mp_of(&results);
     *value = 0;
     if (rc == 0 && !evb_mp_uint(&mp, value))
         rc = evb_fail(err, EVB_ENOHUB, "the hub's answer does not speak evbus-protocol(7)");

@@ -169,14 +169,15 @@ static void served(void *context, evb_call *call, const evb_reply *reply) {
         send_stop(self);
 }
 
-/* serve [token, topic, standby, pid, slots, token before or nil, claims] */
+/* serve [token, topic, standby, pid, slots, token before or nil, claims]. Who has served before is not turned away where
+ * another was quicker after the hub's restart: what it has in hand is to come to its end. */
 static bool pack_serve(evb_serve *self, msgpack_packer *p) {
     size_t claims = 0;
     for (size_t i = 0; i < self->slot_count; i++)
         claims += self->slots[i].state != SLOT_IDLE;
     bool ok = !evb_mp_pack_str(p, self->token, strlen(self->token)) &&
               !evb_mp_pack_str(p, self->topic, self->topic_size) &&
-              !(self->standby ? msgpack_pack_true(p) : msgpack_pack_false(p)) &&
+              !(self->standby || self->ever ? msgpack_pack_true(p) : msgpack_pack_false(p)) &&
               !msgpack_pack_uint64(p, (uint64_t)getpid()) && !msgpack_pack_uint64(p, self->slot_count) &&
               !(*self->was ? evb_mp_pack_str(p, self->was, strlen(self->was)) : msgpack_pack_nil(p)) &&
               !msgpack_pack_array(p, claims);

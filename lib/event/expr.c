@@ -88,6 +88,12 @@ static void on_message(void *context, jv message) {
     jv_free(message);
 }
 
+/* `debug` calls it, and libjq has none of its own: nothing is said, as nothing is printed here. */
+static void on_debug(void *context, jv message) {
+    (void)context;
+    jv_free(message);
+}
+
 /* libjq asks for the next variable's value. */
 static jv on_input(jq_state *jq, void *context) {
     evb_expr *self = context;
@@ -129,8 +135,11 @@ static int compile(evb_expr *self, const char *text, const char *const *names, e
         evb_buf_free(&program);
         return evb_fail(err, EVB_ENOMEM, "out of memory");
     }
-    bool compiled = compile_alone(self, text, names) && jq_compile(self->jq, (const char *)program.data);
+    bool alone = compile_alone(self, text, names),
+         compiled = alone && jq_compile(self->jq, (const char *)program.data);
     evb_buf_free(&program);
+    if (alone && !compiled) /* jq takes a program without an expression for `.`, which is never what was meant here */
+        return evb_fail(err, EVB_EINVAL, "expression: it is empty");
     return compiled ? 0 : fail_compile(self, err);
 }
 
@@ -149,6 +158,8 @@ evb_expr *evb_expr_new(const char *text, const char *const *names, size_t count,
     self->given = self->count = count;
     jq_set_error_cb(self->jq, on_message, self);
     jq_set_input_cb(self->jq, on_input, self);
+    jq_set_debug_cb(self->jq, on_debug, self);
+    jq_set_attr(self->jq, jv_string("JQ_LIBRARY_PATH"), jv_array()); /* no modules; without it libjq aborts on them */
     if (compile(self, text, names, err))
         evb_expr_destroy(&self);
     return self;

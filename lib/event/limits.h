@@ -4,6 +4,8 @@
 
 #include "evbus.h" /* EVB_TOPIC_MAX, EVB_ID_MAX */
 
+/* Attempts in vain at the event SEQ of a group are kept on $failed.GROUP.SEQ. */
+#define EVB_FAILED_PREFIX "$failed."
 /* What an edited dead letter is stored on, and the header that says which topic it is of for a handler. */
 #define EVB_RETRY_PREFIX "$retry."
 #define EVB_RETRY_TOPIC "retry-topic"

@@ -16,6 +16,11 @@ typedef struct {
     const uint8_t *end;
 } evb_mp;
 
+/* The bytes of a buf, which may be empty; it must stay as it is meanwhile. */
+static inline evb_mp evb_mp_of(const evb_buf *buf) {
+    return (evb_mp){buf->data, buf->data ? buf->data + buf->size : NULL};
+}
+
 /* Each reads one object of that type and moves past it; false, the cursor unmoved, when something else or too few
  * bytes stand there. A count is bounded by the bytes left (every element has at least one). */
 bool evb_mp_array(evb_mp *mp, uint32_t *count);

@@ -87,7 +87,7 @@ static bool write_attempt(const evb_group *group, uint64_t seq, headers *h, cons
                           evb_buf *out) {
     static const uint8_t nobody[EVB_PRODUCER_SIZE];
     char topic[EVB_TOPIC_MAX];
-    int size = snprintf(topic, sizeof topic, "$failed.%s.%" PRIu64, group->name, seq);
+    int size = snprintf(topic, sizeof topic, EVB_FAILED_PREFIX "%s.%" PRIu64, group->name, seq);
     const evb_event event = {
         .payload = said->output, .size = said->size, .headers = h->list, .header_count = h->count};
     return evb_record_begin(out, topic, (size_t)size, 0, nobody, 0) && evb_record_add(out, 0, &event);

@@ -90,6 +90,7 @@ struct evb_commands {
     size_t count, callers, bytes, handlers;
     size_t gone;         /* handlers */
     int64_t due_ns;      /* no caller's time is over before */
+    uint64_t head;       /* when the hub began */
     uint64_t next_quiet; /* number */
 };
 
@@ -117,6 +118,10 @@ evb_handler *evb_service_active(const evb_service *service);                /* o
 /* Frees it if nobody needs it. */
 void evb_service_tidy(evb_hub *hub, evb_service *service);
 
+/* Until then (monotonic) the handlers of the hub before may come back, those that stand by before the one that has a
+ * command in hand. */
+int64_t evb_orphans_due(const evb_hub *hub);
+
 /* NULL: why a topic is none for commands. */
 const char *evb_command_topic_fault(const char *topic, size_t size);
 
@@ -141,6 +146,9 @@ int evb_command_tell(evb_hub *hub, const evb_request *to, const evb_command_end 
 /* Hands waiting commands to the service's handler; loses them where there is none any more. */
 int evb_service_settle(evb_hub *hub, evb_service *service, evb_error *err);
 int evb_handler_lose(evb_hub *hub, evb_handler *handler, evb_error *err);
+
+/* Their handler has not come back with them: nobody can tell any more. */
+int evb_service_lose_orphans(evb_hub *hub, evb_service *service, evb_error *err);
 
 /* ---- command_log.c ---- */
 

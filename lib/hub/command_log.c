@@ -29,6 +29,10 @@ static evb_header header(const char *name, const char *value, size_t size) {
     return (evb_header){name, strlen(name), value, size};
 }
 
+static bool is_named(const evb_header *h, const char *name) {
+    return h->name_size == strlen(name) && memcmp(h->name, name, h->name_size) == 0;
+}
+
 /* Notes the event's id, so that it is found by it. */
 static int note_id(evb_hub *hub, const evb_record *rec, const char *id, size_t id_size, int64_t now_ns,
                    evb_error *why) {
@@ -67,9 +71,11 @@ int evb_command_ask(evb_hub *hub, evb_command *command, const evb_event *event, 
     char topic[EVB_TOPIC_MAX + 1], text[24];
     evb_event asked = *event;
     size_t size = event_topic(command->service, "asked", topic);
-    if (event->header_count)
-        memcpy(headers, event->headers, event->header_count * sizeof *headers);
     asked.headers = headers;
+    asked.header_count = 0;
+    for (size_t i = 0; i < event->header_count; i++) /* who asks does not say who asks */
+        if (!is_named(&event->headers[i], "asked-pid"))
+            headers[asked.header_count++] = event->headers[i];
     if (pid > 0)
         headers[asked.header_count++] =
             header("asked-pid", text, (size_t)snprintf(text, sizeof text, "%" PRId64, pid));
@@ -156,8 +162,7 @@ static int read_event(evb_hub *hub, uint64_t seq, evb_record *rec, evb_event *ev
 
 static const evb_header *find_header(const evb_event *event, const char *name) {
     for (size_t i = 0; i < event->header_count; i++)
-        if (event->headers[i].name_size == strlen(name) &&
-            memcmp(event->headers[i].name, name, event->headers[i].name_size) == 0)
+        if (is_named(&event->headers[i], name))
             return &event->headers[i];
     return NULL;
 }

@@ -184,8 +184,7 @@ static int take_claims(evb_hub *hub, evb_handler *handler, evb_handler *before, 
     return 0;
 }
 
-/* Its handler has not come back with them: nobody can tell any more. */
-static int lose_orphans(evb_hub *hub, evb_service *service, evb_error *err) {
+int evb_service_lose_orphans(evb_hub *hub, evb_service *service, evb_error *err) {
     int rc = 0;
     for (evb_command *c; rc == 0 && (c = TAILQ_FIRST(&service->lists[EVB_COMMAND_ORPHAN]));)
         rc = evb_command_lose(hub, c, EVB_EUNKNOWN, "the hub was started anew meanwhile", false, -1, err);
@@ -224,7 +223,8 @@ static int install(evb_hub *hub, const evb_request *request, evb_service *servic
         rc = evb_service_settle(hub, other, err);
         evb_service_tidy(hub, other);
     }
-    rc = rc ? rc : lose_orphans(hub, service, err);
+    if (rc == 0 && (!s->was || hub->now_ns >= evb_orphans_due(hub)))
+        rc = evb_service_lose_orphans(hub, service, err);
     rc = rc ? rc : reply_serve(hub, request, evb_service_active(service) == handler);
     return rc ? rc : evb_service_settle(hub, service, err);
 }
@@ -292,7 +292,7 @@ static int end_command(evb_hub *hub, const evb_request *request, const evb_handl
     end->word = t->word_size == 4 && memcmp(t->word, "done", 4) == 0 ? "done" : "refused";
     end->answer = request->body;
     end->size = t->size;
-    end->errors = request->body + t->size;
+    end->errors = request->body ? request->body + t->size : NULL;
     end->errors_size = request->body_size - t->size;
     end->pid = handler->pid;
     end->asked = c->number & EVB_NUMBER_QUIET ? 0 : c->number;

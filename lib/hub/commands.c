@@ -11,24 +11,30 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "event/record.h"
 #include "hub/command.h"
 
 static int out_of_memory(evb_error *err) { return evb_fail(err, EVB_ENOMEM, "hub: out of memory"); }
 
-evb_commands *evb_commands_new(int64_t now_ns) {
+evb_commands *evb_commands_new(int64_t now_ns, uint64_t head) {
     evb_commands *self = calloc(1, sizeof *self);
     if (!self)
         return NULL;
     self->services = evb_table_new();
     self->ids = evb_table_new();
     self->due_ns = INT64_MAX;
+    self->head = head;
     self->next_quiet = EVB_NUMBER_QUIET | (uint64_t)now_ns; /* other numbers than those of a hub before */
     if (!self->services || !self->ids)
         evb_commands_destroy(&self, NULL);
     return self;
 }
+
+static const int64_t RETURN_NS = 3 * EVB_SECOND_NS;
+
+int64_t evb_orphans_due(const evb_hub *hub) { return hub->begun_ns + RETURN_NS; }
 
 /* ---- services ---- */
 
@@ -262,8 +268,9 @@ static int take_command(evb_hub *hub, const evb_request *request, evb_service *s
 static int wait_for_orphan(evb_hub *hub, const evb_request *request, evb_service *service, const calling *c,
                            uint64_t asked) {
     evb_error why = {0};
-    bool served = evb_service_active(service);
-    evb_command *command = served ? NULL : evb_command_restore(hub, service, asked, &why);
+    bool ours = asked > hub->commands->head; /* then its handler was here, and is gone */
+    bool late = evb_service_active(service) && (ours || hub->now_ns >= evb_orphans_due(hub));
+    evb_command *command = late ? NULL : evb_command_restore(hub, service, asked, &why);
     if (!command && why.code == EVB_ENOMEM)
         return EVB_ENOMEM;
     if (!command) {
@@ -273,6 +280,8 @@ static int wait_for_orphan(evb_hub *hub, const evb_request *request, evb_service
     int rc = add_caller(hub, command, request, c->due_ns);
     if (rc)
         evb_command_destroy(hub, command);
+    if (evb_orphans_due(hub) < hub->commands->due_ns && hub->now_ns < evb_orphans_due(hub))
+        hub->commands->due_ns = evb_orphans_due(hub);
     return rc;
 }
 
@@ -398,9 +407,12 @@ int evb_commands_tick(evb_hub *hub, evb_error *err) {
     evb_service **list = list_services(hub, &count);
     if (!list)
         return out_of_memory(err);
-    all->due_ns = INT64_MAX;
+    bool late = hub->now_ns >= evb_orphans_due(hub);
+    all->due_ns = late ? INT64_MAX : evb_orphans_due(hub);
     for (size_t i = 0; rc == 0 && i < count; i++) {
         rc = lose_gone(hub, list[i], err);
+        if (rc == 0 && late && evb_service_active(list[i]))
+            rc = evb_service_lose_orphans(hub, list[i], err);
         for (int state = 0; rc == 0 && state <= EVB_COMMAND_ORPHAN; state++)
             rc = expire_list(hub, &list[i]->lists[state], err);
         evb_service_tidy(hub, list[i]);

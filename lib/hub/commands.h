@@ -7,8 +7,8 @@
 
 typedef struct evb_commands evb_commands;
 
-/* NULL: out of memory. */
-evb_commands *evb_commands_new(int64_t now_ns);
+/* head: the journal's, up to which all is of hubs before. NULL: out of memory. */
+evb_commands *evb_commands_new(int64_t now_ns, uint64_t head);
 
 /* drop (or NULL) is called for each peer that is owed an answer. */
 void evb_commands_destroy(evb_commands **self, void (*drop)(void *peer));

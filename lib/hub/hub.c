@@ -33,7 +33,7 @@ evb_hub *evb_hub_new(evb_journal *journal, const evb_hub_options *options, int64
     TAILQ_INIT(&self->groups);
     TAILQ_INIT(&self->clients);
     self->live_counts = evb_table_new();
-    self->commands = evb_commands_new(monotonic_ns);
+    self->commands = evb_commands_new(monotonic_ns, evb_journal_appended(journal));
     if (!self->live_counts || !self->commands)
         evb_fail(err, EVB_ENOMEM, "hub: out of memory");
     if (!self->live_counts || !self->commands || evb_groups_open(self, err) ||

@@ -70,7 +70,7 @@ static const char *record_fault(const evb_hub *hub, evb_record *rec) {
 }
 
 int evb_hub_read_records(evb_hub *hub, const evb_request *request, size_t *count, size_t *ids, evb_error *why) {
-    uint8_t *at = request->body, *end = at + request->body_size;
+    uint8_t *at = request->body, *end = at ? at + request->body_size : NULL;
     for (*count = 0; at < end; ++*count) {
         if (!room_for_record(hub, *count))
             return EVB_ENOMEM;
@@ -320,13 +320,14 @@ static int pack_row(publishing *p, msgpack_packer *packer, const row *r, const e
 
 static int reply(publishing *p) {
     msgpack_packer packer;
-    const evb_again_event *events = p->again.events;
+    size_t taken = 0; /* of the known events */
     if (!evb_hub_answer(p->hub, p->request, 1, &packer) || msgpack_pack_array(&packer, p->row_count))
         return EVB_ENOMEM;
     for (size_t i = 0; i < p->row_count; i++) {
+        const evb_again_event *events = p->rows[i].again ? p->again.events + taken : NULL;
         if (pack_row(p, &packer, &p->rows[i], events))
             return EVB_ENOMEM;
-        events += p->rows[i].again;
+        taken += p->rows[i].again;
     }
     return 0;
 }

@@ -341,6 +341,18 @@ static evb_header header(const char *name, const char *value, int size) {
     return (evb_header){name, strlen(name), value, (size_t)size};
 }
 
+/* Leaves out of headers[] those that are set here; the count of the others. */
+static size_t without_own(evb_header *headers, size_t count) {
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        bool own = (headers[i].name_size == 4 && memcmp(headers[i].name, "late", 4) == 0) ||
+                   (headers[i].name_size == 13 && memcmp(headers[i].name, "scheduled-seq", 13) == 0);
+        if (!own)
+            headers[kept++] = headers[i];
+    }
+    return kept;
+}
+
 /* Adds the batch as it is published: each event with its scheduled seq, and how late it is in seconds, if it is. */
 static bool add_batch(firing *f, const evb_due *due, const evb_record *rec) {
     evb_header headers[EVB_HEADER_ROOM];
@@ -356,7 +368,7 @@ static bool add_batch(firing *f, const evb_due *due, const evb_record *rec) {
     for (uint64_t at = rec->seq; ok && evb_record_next(&cursor, &event, headers); at++) {
         if (at < due->first || at - due->first >= due->count)
             continue;
-        size_t n = event.header_count;
+        size_t n = without_own(headers, event.header_count);
         headers[n++] = header("scheduled-seq", seq, snprintf(seq, sizeof seq, "%" PRIu64, at));
         if (seconds > 0)
             headers[n++] = header("late", late, late_size);

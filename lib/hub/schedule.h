@@ -92,7 +92,8 @@ bool evb_schedule_remove_event(evb_schedule *self, uint64_t seq);
 /* The producer of that id, made if it is not known; those silent for too long are forgotten. NULL: out of memory. */
 evb_due_producer *evb_schedule_producer(evb_schedule *self, const uint8_t id[EVB_PRODUCER_SIZE], int64_t now_ns);
 
-/* Notes that it has scheduled this batch, and knows of all up to number `acked`. False: out of memory. */
+/* Notes that it has scheduled this batch (what it scheduled before goes if its number is not behind the last one's), and
+ * knows of all up to number `acked`. False: out of memory. */
 bool evb_schedule_remember(evb_due_producer *producer, uint64_t number, uint64_t first, uint64_t count);
 void evb_schedule_acked(evb_due_producer *producer, uint64_t acked);
 

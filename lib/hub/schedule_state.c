@@ -156,6 +156,9 @@ evb_due_producer *evb_schedule_producer(evb_schedule *self, const uint8_t id[EVB
 }
 
 bool evb_schedule_remember(evb_due_producer *producer, uint64_t number, uint64_t first, uint64_t count) {
+    if (number <=
+        producer->last) /* read from a log: it was forgotten before it scheduled this, which no frame says */
+        producer->count = 0;
     if (producer->count == producer->room) {
         size_t room = producer->room ? producer->room * 2 : 4;
         evb_due_batch *batches = realloc(producer->batches, room * sizeof *batches);

@@ -190,7 +190,7 @@ static int write_producers(evb_catalog *self) {
 
 /* Begins a new generation of producers when the current one is 10 minutes old. */
 static int rotate(evb_catalog *self, int64_t now_ns) {
-    if (now_ns - self->rotated_ns < GENERATION_NS && now_ns >= self->rotated_ns)
+    if (now_ns >= self->rotated_ns && evb_catalog_between(self->rotated_ns, now_ns) < GENERATION_NS)
         return 0;
     self->generation ^= 1;
     self->rotated_ns = now_ns;
@@ -296,6 +296,33 @@ int evb_catalog_look(evb_catalog *self, const char *topic, size_t size, evb_topi
     return rc && rc != MDB_NOTFOUND ? evb_catalog_fail(err, rc, "cannot read a topic") : 0;
 }
 
+/* Forgets the topic that the cursor is on, if all its events are below first. */
+static int forget_topic(evb_catalog *self, MDB_cursor *cursor, const MDB_val *k, const MDB_val *v, uint64_t first) {
+    topic_entry *e = evb_table_get(self->topics, k->mv_data, k->mv_size);
+    evb_topic_state stored;
+    decode_topic(v, &stored);
+    if ((e ? e->state.last : stored.last) >= first)
+        return 0;
+    if (e)
+        free(evb_table_remove(self->topics, k->mv_data, k->mv_size));
+    return mdb_cursor_del(cursor, 0); /* MDB_NEXT then gives what stood behind it */
+}
+
+int evb_catalog_forget(evb_catalog *self, const char *prefix, size_t size, uint64_t first, evb_error *err) {
+    MDB_cursor *cursor;
+    int rc = mdb_cursor_open(self->txn, self->db[DB_TOPICS], &cursor);
+    if (rc)
+        return evb_catalog_fail(err, rc, "cannot forget topics");
+    MDB_val k = {size, (void *)(uintptr_t)prefix}, v;
+    rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
+    while (rc == 0 && k.mv_size >= size && memcmp(k.mv_data, prefix, size) == 0) {
+        rc = forget_topic(self, cursor, &k, &v, first);
+        rc = rc ? rc : mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
+    }
+    mdb_cursor_close(cursor);
+    return rc && rc != MDB_NOTFOUND ? evb_catalog_fail(err, rc, "cannot forget topics") : 0;
+}
+
 /* ---- milestones: keys of topic, NUL and seq ---- */
 
 enum { MILESTONE_KEY = EVB_TOPIC_MAX + 1 + 8 };
@@ -388,6 +415,10 @@ int evb_catalog_topics(evb_catalog *self, const char *after, size_t after_size, 
     for (bool stop = false; rc == 0 && !stop; rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
         if (scan-- == 0)
             break;
+        if (k.mv_size > EVB_TOPIC_MAX) {
+            mdb_cursor_close(cursor);
+            return evb_fail(err, EVB_EDAMAGED, "catalog: a topic's name is too long");
+        }
         evb_topic_state state;
         decode_topic(&v, &state);
         *next_size = k.mv_size;
@@ -416,7 +447,7 @@ static evb_producer *make_producer(evb_catalog *self, const uint8_t *id) {
 
 static evb_producer *decode_producer(evb_catalog *self, const uint8_t *id, const MDB_val *v) {
     size_t runs = (v->mv_size - PRODUCER_HEAD) / RUN_VALUE;
-    evb_producer *p = runs > EVB_RUNS_MAX ? NULL : make_producer(self, id);
+    evb_producer *p = make_producer(self, id);
     if (!p)
         return NULL;
     const uint8_t *at = v->mv_data;
@@ -445,8 +476,8 @@ static evb_producer *find_producer(evb_catalog *self, const uint8_t *id, evb_err
         return NULL;
     if (rc)
         evb_catalog_fail(err, rc, "cannot read a producer");
-    else if (v.mv_size < PRODUCER_HEAD)
-        evb_fail(err, EVB_EDAMAGED, "catalog: a producer's value is cut short");
+    else if (v.mv_size < PRODUCER_HEAD || v.mv_size > PRODUCER_HEAD + EVB_RUNS_MAX * RUN_VALUE)
+        evb_fail(err, EVB_EDAMAGED, "catalog: a producer's value is not of its size");
     else if (!(p = decode_producer(self, id, &v)))
         evb_fail(err, EVB_ENOMEM, "catalog: out of memory");
     return p;

@@ -51,6 +51,10 @@ evb_topic_state *evb_catalog_topic(evb_catalog *self, const char *topic, size_t 
 /* Looks a topic up, without making room for it: *state, zeros for one never seen. EVB_EIO. */
 int evb_catalog_look(evb_catalog *self, const char *topic, size_t size, evb_topic_state *state, evb_error *err);
 
+/* Forgets the topics that begin with prefix and have no event at first or behind it, versions and all: for topics that
+ * nothing is stored on any more. EVB_EIO. */
+int evb_catalog_forget(evb_catalog *self, const char *prefix, size_t size, uint64_t first, evb_error *err);
+
 /* Every so many batches of a topic one is a milestone, noted by its first seq; a topic's oldest ones, below `first`, are
  * forgotten by and by. LMDB's errors. */
 enum { EVB_MILESTONE_EVERY = 256 };
@@ -68,7 +72,7 @@ typedef int evb_catalog_topic_fn(void *context, const char *topic, size_t size, 
 
 /* Calls each for the topics behind `after` (exclusive; size 0: from the start) that match, in byte order, until `scan`
  * topics were looked at or each returned other than 0. Copies the last topic looked at into next (EVB_TOPIC_MAX
- * bytes) and its size; 0 when there are no more. */
+ * bytes) and its size; 0 when there are no more. EVB_EIO, EVB_EDAMAGED. */
 int evb_catalog_topics(evb_catalog *self, const char *after, size_t after_size, size_t scan,
                        const evb_patterns *patterns, evb_catalog_topic_fn *each, void *context, char *next,
                        size_t *next_size, evb_error *err);

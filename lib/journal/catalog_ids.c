@@ -29,7 +29,9 @@ void evb_catalog_keep_ids(evb_catalog *self, int64_t window_ns, uint64_t most) {
     self->ids.most = most;
 }
 
-void evb_catalog_clock_jumped(evb_catalog *self, int64_t by_ns) { self->ids.skew_ns += by_ns; }
+void evb_catalog_clock_jumped(evb_catalog *self, int64_t by_ns) {
+    self->ids.skew_ns = (int64_t)((uint64_t)self->ids.skew_ns + (uint64_t)by_ns);
+}
 
 void evb_catalog_ids_read(evb_catalog *self) {
     self->ids.noted = evb_catalog_get_meta(self, "ids");
@@ -52,7 +54,8 @@ static int table(const evb_catalog *self, uint64_t which) {
 }
 
 static bool counts(const id_window *ids, int64_t noted_ns, uint64_t number, int64_t now_ns) {
-    return ids->noted - number < ids->most && now_ns - ids->skew_ns - noted_ns <= ids->window_ns;
+    return ids->noted - number < ids->most &&
+           evb_catalog_between(noted_ns, evb_catalog_between(ids->skew_ns, now_ns)) <= ids->window_ns;
 }
 
 int evb_catalog_id(evb_catalog *self, const uint8_t key[EVB_ID_KEY], int64_t now_ns, uint64_t *seq, evb_error *err) {
@@ -76,7 +79,7 @@ int evb_catalog_id(evb_catalog *self, const uint8_t key[EVB_ID_KEY], int64_t now
 /* Begins the current table anew when all before it is forgotten. */
 static int turn(evb_catalog *self, int64_t steady_ns) {
     id_window *ids = &self->ids;
-    if (ids->noted - ids->since < ids->most && steady_ns - ids->since_ns <= ids->window_ns)
+    if (ids->noted - ids->since < ids->most && evb_catalog_between(ids->since_ns, steady_ns) <= ids->window_ns)
         return 0;
     ids->current ^= 1;
     ids->since = ids->noted;
@@ -87,7 +90,7 @@ static int turn(evb_catalog *self, int64_t steady_ns) {
 int evb_catalog_id_note(evb_catalog *self, const uint8_t key[EVB_ID_KEY], uint64_t seq, int64_t now_ns,
                         evb_error *err) {
     uint8_t v[ID_VALUE];
-    int64_t steady_ns = now_ns - self->ids.skew_ns;
+    int64_t steady_ns = evb_catalog_between(self->ids.skew_ns, now_ns);
     if (!self->ids.most)
         return 0;
     int rc = turn(self, steady_ns);

@@ -86,6 +86,14 @@ static bool take_record(reading *r, const evb_record *rec, int *rc, evb_error *e
     return r->out->size < r->max && r->looked < LOOK_MOST;
 }
 
+/* What is wrong with where a record stands, or NULL: in a segment seqs from `least` on ascend up to its end. Who passes
+ * over one that does not fit would read an event twice, go back for ever, or leave out what the next segment has. */
+static const char *place_fault(const evb_segment *seg, const evb_record *rec, uint64_t least) {
+    if (rec->seq < least)
+        return "a seq comes again";
+    return rec->seq > seg->next || rec->count > seg->next - rec->seq ? "a seq is beyond the segment" : NULL;
+}
+
 /* Reads on in the segment that holds r->next. */
 static int read_segment(evb_journal *self, reading *r, evb_error *err) {
     evb_segment *seg = evb_journal_segment_of(self, r->next);
@@ -95,11 +103,16 @@ static int read_segment(evb_journal *self, reading *r, evb_error *err) {
     int rc = evb_journal_open_segment(self, seg, err);
     if (rc || (rc = evb_segment_seek(seg, self->io, r->next, scan, err)))
         return rc;
-    while ((rc = evb_scan_next(scan, &rec, &why)) > 0)
+    uint64_t least = 0, start = scan->offset; /* the first may begin before what is asked for */
+    for (; (rc = evb_scan_next(scan, &rec, &why)) > 0; least = r->next, start = scan->offset) {
+        const char *fault = place_fault(seg, &rec, least);
+        if (fault)
+            return evb_segment_fail(seg, EVB_EDAMAGED, start, r->next, fault, err);
         if (!take_record(r, &rec, &rc, err)) {
             r->done = true;
             return rc < 0 ? rc : 0;
         }
+    }
     if (rc < 0)
         return evb_segment_fail(seg, rc, scan->offset, r->next, why.text, err);
     if (r->next < seg->next)
@@ -116,7 +129,7 @@ static int read_chain(evb_journal *self, reading *r, evb_error *err) {
         if (i && chain->seqs[i] == chain->seqs[i - 1])
             continue;
         rc = evb_journal_find(self, chain->seqs[i], &rec, err);
-        if (rc == 0)
+        if (rc == 0 || (rc > 0 && rec.seq + rec.count <= r->next))
             return evb_fail(err, EVB_EDAMAGED, "journal: seq %" PRIu64 " is not where it was", chain->seqs[i]);
         rc = rc > 0 ? 0 : rc;
         if (rc == 0 && !take_record(r, &rec, &rc, err))

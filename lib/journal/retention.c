@@ -1,13 +1,17 @@
 /* retention.c: what goes, and when: whole segments by age and size, everything before a seq, everything of a pattern.
  *
  * Invariants: before the last event of a topic goes, its state is in gone.log, so that its versions go on even when the
- * catalog is lost; a purge counts once gone.log is synced; segments go from the front only, sealed ones only.
+ * catalog is lost; a purge counts once gone.log is synced; segments go from the front only, sealed ones only. Only the
+ * topics of attempts, one for each event that failed, are forgotten with their last event: that event is older than its
+ * attempts, so nothing more comes on them, and they would be without end.
  * Leaves to others: patterns that are kept for less time, and room on the disk for what was purged (sweep.c). */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "event/limits.h"
 #include "journal/journal_private.h"
 
 /* ---- the states of topics that go ---- */
@@ -21,16 +25,20 @@ typedef struct {
 } carrying;
 
 static int carry_topic(void *context, const char *topic, size_t size, const evb_topic_state *state) {
+    static const size_t prefix = sizeof EVB_FAILED_PREFIX - 1;
     carrying *c = context;
     if (!state->last || state->last < c->from || state->last >= c->before)
+        return 0;
+    if (size > prefix && memcmp(topic, EVB_FAILED_PREFIX, prefix) == 0)
         return 0;
     c->count++;
     return c->rc = evb_gone_topic(c->gone, topic, size, state, c->err);
 }
 
 /* Notes the states of the topics that end below the first segment kept, once for several segments: it costs a look at
- * every topic. When it fails the segments go all the same: the disk may be full, and the catalog has the states. */
-static void carry(evb_journal *self, size_t count) {
+ * every topic. When it fails the segments go all the same: the disk may be full, and the catalog has the states.
+ * False: they were noted before. */
+static bool carry(evb_journal *self, size_t count) {
     size_t ahead = count + self->segment_count / 8;
     const evb_segment *last = &self->segments[(ahead < self->segment_count ? ahead : self->segment_count) - 1];
     evb_error err;
@@ -38,7 +46,7 @@ static void carry(evb_journal *self, size_t count) {
     size_t size;
     carrying c = {self->gone, evb_gone_carried(self->gone), last->next, 0, &err, 0};
     if (self->segments[count - 1].next <= c.from)
-        return;
+        return false;
     int rc = evb_catalog_topics(self->catalog, "", 0, SIZE_MAX, NULL, carry_topic, &c, next, &size, &err);
     rc = rc ? rc : c.rc;
     rc = rc ? rc : evb_gone_carry(self->gone, c.before, &err);
@@ -46,6 +54,14 @@ static void carry(evb_journal *self, size_t count) {
     if (rc)
         evb_log_say(&self->log, "%s: the versions of topics that end before seq %llu are in the catalog only",
                     err.text, (unsigned long long)c.before);
+    return true;
+}
+
+static void forget_attempts(evb_journal *self) {
+    evb_error err;
+    if (evb_catalog_forget(self->catalog, EVB_FAILED_PREFIX, sizeof EVB_FAILED_PREFIX - 1, evb_journal_first(self),
+                           &err))
+        evb_log_say(&self->log, "%s", err.text);
 }
 
 /* ---- dropping ---- */
@@ -67,9 +83,11 @@ static void drop_oldest(evb_journal *self) {
 void evb_journal_drop(evb_journal *self, size_t count) {
     if (!count)
         return;
-    carry(self, count);
+    bool carried = carry(self, count);
     while (count--)
         drop_oldest(self);
+    if (carried)
+        forget_attempts(self);
     if (self->io->sync_dir(self->io))
         evb_log_say(&self->log, "journal: cannot sync its directory after retention");
     evb_gone_tidy(self->gone, self->catalog, evb_journal_first(self));

@@ -126,6 +126,15 @@ static int build_index(evb_segment *seg, evb_io *io, evb_error *err) {
     return rc;
 }
 
+/* Whether a place can follow the last one: what is believed here is where reading begins. */
+static bool place_fits(const evb_segment *seg, const evb_place *place) {
+    if (!seg->place_count)
+        return place->offset == 0 && place->seq >= seg->first;
+    const evb_place *last = &seg->places[seg->place_count - 1];
+    return place->seq >= last->seq && place->offset > last->offset && place->offset <= seg->size &&
+           place->time_ns >= last->time_ns;
+}
+
 /* Takes the side file's bytes as the index, or returns false. */
 static bool decode_index(evb_segment *seg, const uint8_t *data, size_t size) {
     if (size < INDEX_HEAD + INDEX_PLACE + INDEX_TAIL || (size - INDEX_HEAD - INDEX_TAIL) % INDEX_PLACE ||
@@ -138,7 +147,7 @@ static bool decode_index(evb_segment *seg, const uint8_t *data, size_t size) {
     for (size_t at = INDEX_HEAD; at < size - INDEX_TAIL; at += INDEX_PLACE) {
         const uint8_t *p = data + at;
         evb_place place = {evb_get64(p), evb_get64(p + 8), (int64_t)evb_get64(p + 16)};
-        if (!add_place(seg, place))
+        if (!place_fits(seg, &place) || !add_place(seg, place))
             return false;
         seg->time_ns = place.time_ns;
     }
@@ -234,11 +243,16 @@ int evb_segment_seek(const evb_segment *seg, evb_io *io, uint64_t seq, evb_scan 
     evb_error why;
     int rc;
     evb_scan_start(scan, io, seg->fd, place_of(seg, seq).offset, seg->size);
-    for (uint64_t start = scan->offset; (rc = evb_scan_next(scan, &rec, &why)) > 0; start = scan->offset)
+    uint64_t least = 0; /* what a record before has is not found again in a later one */
+    for (uint64_t start = scan->offset; (rc = evb_scan_next(scan, &rec, &why)) > 0; start = scan->offset) {
+        if (rec.seq < least)
+            return evb_segment_fail(seg, EVB_EDAMAGED, start, seq, "a seq comes again", err);
         if (rec.seq + rec.count > seq) {
             scan->offset = start;
             return 0;
         }
+        least = rec.seq + rec.count;
+    }
     return rc < 0 ? evb_segment_fail(seg, rc, scan->offset, seq, why.text, err) : 0;
 }
 

@@ -236,7 +236,8 @@ static void give_back(evb_pool *self, slot *s, const evb_outcome *outcome) {
     for (item *it; (it = STAILQ_FIRST(&s->items));) {
         evb_outcome one = *outcome;
         STAILQ_REMOVE_HEAD(&s->items, link);
-        if (!STAILQ_EMPTY(&s->items))
+        one.more = !STAILQ_EMPTY(&s->items);
+        if (one.more)
             one.output_size = one.errors_size = 0;
         self->running--;
         self->bytes -= it->bytes;

@@ -44,6 +44,7 @@ typedef struct {
     evb_child_end end;
     const void *output, *errors; /* of a batch: with its last event only */
     size_t output_size, errors_size;
+    bool more; /* another event of the same run follows at once */
 } evb_outcome;
 
 typedef void evb_pool_done_fn(void *context, const evb_event *event, uint64_t tag, const evb_outcome *outcome);

@@ -517,7 +517,10 @@ static int publish_now(evb_spool *self, evb_bus *bus, const evb_event *event, ui
     evb_pub *pub = evb_pub_new(bus, NULL, err);
     if (!pub)
         return EVB_ENOMEM;
-    int rc = evb_pub_add(pub, event, err);
+    int rc;
+    while ((rc = evb_pub_add(pub, event, err)) == EVB_EAGAIN) /* a large payload: the hub is asked for its limit */
+        if (evb_bus_wait(bus, NULL, 0, -1, err) < 0)
+            break;
     rc = rc ? rc : evb_pub_drain(pub, err);
     if (evb_spool_keeps(rc)) {
         rc = evb_pub_pending(pub) ? evb_spool_add_pending(self, pub, head, &why) : evb_spool_add(self, event, &why);

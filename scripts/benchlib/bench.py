@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 BUILD = Path(os.environ.get("B") or ROOT / "build").resolve()  # the Makefile's B
 LINE = 100  # bytes of a line unless said
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
+CASE_S = 90  # no new round after that: a busy machine gets fewer runs, not hours
 EVERYTHING = {}  # name: Measurement, in the order in which they are made
 
 
@@ -93,8 +94,11 @@ class Bench:
         that follow."""
         runs = runs or self.sizes.runs
         say(f"{what}, {case}: {runs} runs of {', '.join(functions)}")
-        failed = set()
+        failed, begin = set(), time.monotonic()
         for number in range(runs):
+            if time.monotonic() - begin > CASE_S:
+                say(f"{what}, {case}: {number} runs, for they take long")
+                break
             for name in list(functions) if number % 2 == 0 else list(reversed(functions)):
                 if name not in failed and not self.run_once(what, case, name, functions[name]):
                     failed.add(name)

@@ -117,7 +117,10 @@ def filters(bench):
             functions = {
                 "evbus": rate_of(bench, argv, many, lambda text: text.count("\n") == found[many]),
                 "evsub -J | jq": rate_of(
-                    bench, by_jq(small, "jq", "-r", select), few_events, lambda text: text.count("\n") == found[few_events]
+                    bench,
+                    by_jq(small, "jq", "-r", select),
+                    few_events,
+                    lambda text: text.count("\n") == found[few_events],
                 ),
             }
             bench.take_turns("filters", case, functions, runs=3)

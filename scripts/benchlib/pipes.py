@@ -2,7 +2,7 @@
 import subprocess
 
 from benchlib.bench import KIB, MIB, Run, fault_of, measurement
-from benchlib.processes import execute
+
 from benchlib.systems import (
     LIVE, Cat, Evbus, EvbusGroup, EvbusLive, EvbusSecond, JetStream, Mosquitto, Nats, RedisPubSub, RedisSecond,
     RedisStream, Zmq,
@@ -113,6 +113,7 @@ def fan_out(bench):
 def shared(bench, system, members):
     def run():
         with system(bench) as started:
+            started.make_group()
             options = ["-g", "-N", members] if members > 1 else ["-g"]
             count = bench.count_for(system)
             return rate_and_cpu(bench.drive(started, count, *options, subscriber=started.member()))

@@ -2,6 +2,7 @@
 import shutil
 import subprocess
 
+from benchlib.bench import MIB
 from benchlib.pipes import PAYLOADS
 
 COLOURS = {
@@ -25,7 +26,7 @@ PICTURES = [  # file, measurement, what draws it
     ("groups.svg", "groups", "readers"),
 ]
 TITLES = {
-    "throughput.svg": "Throughput by payload, events a second (both axes logarithmic)",
+    "throughput.svg": "Throughput by payload, MiB a second (logarithmic)",
     "latency.svg": "Latency, p50 to p99.9: thin at 1,000 events a second, thick at 50,000 (logarithmic)",
     "fan-out.svg": "Fan-out: lines a second over all subscribers, by their number",
     "groups.svg": "A group: lines a second over all members, by their number",
@@ -58,12 +59,17 @@ def drawn(results, measurement):
     return [name for name in COLOURS if name in there]
 
 
-def lines_picture(results, file, measurement, points):
-    """A line for each system through its medians, with bars from the smallest to the largest run. points: (case, x)."""
+def lines_picture(results, file, measurement, points, scale=lambda x: 1):
+    """A line for each system through its medians, with bars from the smallest to the largest run. points: (case, x);
+    scale(x): what a rate is multiplied by there."""
     script, plots = head(file, points), []
     for number, system in enumerate(drawn(results, measurement)):
         figures = [(x, results.get(measurement, case, "rate", system)) for case, x in points]
-        rows = [(x, f.median(), min(f.values), max(f.values)) for x, f in figures if f and f.values]
+        rows = [
+            (x, *(scale(x) * rate for rate in (f.median(), min(f.values), max(f.values))))
+            for x, f in figures
+            if f and f.values
+        ]
         script += block(number, rows)
         look = f"lc rgb '{COLOURS[system]}' lw {3 if system == 'evbus' else 1.5}"
         plots.append(f"$data{number} using 1:2:3:4 with yerrorlines pt 7 ps 0.5 {look} title '{system}'")
@@ -72,8 +78,15 @@ def lines_picture(results, file, measurement, points):
 
 def payloads(results, file, measurement):
     points = [(name, size) for name, size in PAYLOADS.items()]
-    script = lines_picture(results, file, measurement, points)
-    return [*script[:-1], "set logscale x", "set xrange [8:1500000]", "set xlabel 'payload'", script[-1]]
+    script = lines_picture(results, file, measurement, points, lambda size: size / MIB)
+    return [
+        *script[:-1],
+        "set format y '%g'",
+        "set logscale x",
+        "set xrange [8:1500000]",
+        "set xlabel 'payload'",
+        script[-1],
+    ]
 
 
 def readers(results, file, measurement):

@@ -8,7 +8,8 @@ import subprocess
 
 from benchlib.bench import GIB, LINE, MIB, Run, fault_of, measurement
 from benchlib.pipes import few
-from benchlib.processes import BenchError, MemoryWatch, ended, execute, wait_until
+from benchlib.processes import BenchError, MemoryWatch, ended, wait_until
+
 from benchlib.systems import (
     STORING, TOPIC, Cat, Evbus, JetStream, Mosquitto, MosquittoAck, Nats, RedisPubSub, RedisStream,
 )  # fmt: skip

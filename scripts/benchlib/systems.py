@@ -67,6 +67,9 @@ class System:
     def start(self):
         """Nothing to start."""
 
+    def make_group(self):
+        """For `member`; most are made by the first one."""
+
     def start_broker(self, argv):
         with open(self.directory / "log", "ab") as log:
             self.child = self.bench.children.start(argv, cwd=self.directory, stdout=log, stderr=log)
@@ -322,7 +325,7 @@ class Nats(System):
         self.start_broker(["nats-server", "-c", self.directory / "conf"])
         wait_until(self.find_url, self.child, "nats-server")
         if self.jetstream:
-            self.bench.children.run(self.tool("jsmake", self.url, TOPIC, "work"))
+            self.bench.children.run(self.tool("jsmake", self.url, TOPIC))
 
     def find_url(self):
         with contextlib.suppress(IndexError, json.JSONDecodeError):
@@ -353,6 +356,9 @@ class JetStream(Nats):
 
     def subscribe(self):
         return self.tool("jssub", self.url, TOPIC)
+
+    def make_group(self):
+        self.bench.children.run(self.tool("jsmake", self.url, TOPIC, "work"))
 
     def member(self):
         return self.tool("jsgroup", self.url, TOPIC, "work")

@@ -58,5 +58,12 @@ TARGETS = [
     Target("memory", "1,000,000 topics", "memory", None, bound=200),
     Target("memory", "10,000,000 events past a stopped subscriber", "memory", None, bound=40),
     Target("start", "10 GiB", "ready", None, bound=1000, ours="evbus, after kill -9"),
-    Target("entity", "10 events", "time", "evbus, alone in its journal", 1 / 3, ours="evbus, 10,000,000 events of 1,000,000 topics"),
+    Target(
+        "entity",
+        "10 events",
+        "time",
+        "evbus, alone in its journal",
+        1 / 3,
+        ours="evbus, 10,000,000 events of 1,000,000 topics",
+    ),
 ]

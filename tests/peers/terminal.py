@@ -40,9 +40,9 @@ class Terminal:
 
 
 def main():
-    t = Terminal()
+    t, command = Terminal(), shlex.join(sys.argv[1:])
     t.expect("prompt\r\n")
-    t.type(shlex.join(sys.argv[1:]) + "\n")
+    t.type(command + "\n")
     t.expect("\r\n")
     t.type("one\n")
     t.expect("one\r\none\r\n")  # the terminal's echo, and the copy
@@ -50,7 +50,7 @@ def main():
     t.expect("Stopped")
     t.expect("prompt\r\n")
     t.type("fg\n")
-    t.expect("fg\r\n")
+    t.expect("fg\r\n" + command + "\r\n")
     t.type("two\n")
     t.expect("two\r\ntwo\r\n")
     t.type("\x1a")
@@ -60,7 +60,7 @@ def main():
     t.expect("\r\nin the background\r\n")
     t.expect("prompt\r\n")
     t.type("fg\n")
-    t.expect("fg\r\n")
+    t.expect("fg\r\n" + command + "\r\n")
     t.type("three\n")
     t.expect("three\r\nthree\r\n")
     t.type("\x03")

@@ -328,6 +328,15 @@ static void a_status_is_read_or_refused(void **state) {
     evb_buf_free(&nil);
 }
 
+static void without_a_url_it_is_this_users_hub(void **state) {
+    fixture *f = *state;
+    for (int i = 0; i < 2; i++) {
+        f->bus = evb_bus_new(i ? "" : NULL, SHORT_NS, &f->err);
+        assert_non_null(f->bus);
+        evb_bus_destroy(&f->bus);
+    }
+}
+
 static void no_hub_was_ever_there(void **state) {
     fixture *f = *state;
     open_bus(f, 5 * EVB_SECOND_NS);
@@ -496,6 +505,7 @@ int main(void) {
         T(nonsense_is_not_believed),
         T(a_wrong_id_does_not_keep_us_waiting),
         T(a_status_is_read_or_refused),
+        T(without_a_url_it_is_this_users_hub),
         T(no_hub_was_ever_there),
         T(a_hub_that_was_there_is_waited_for),
         T(a_silent_hub_ends_the_wait),

@@ -396,6 +396,29 @@ static void a_handler_brings_it_to_the_next_hub(void **state) {
     assert_int_equal(evb_journal_appended(f->journal), 2);
 }
 
+/* Orphans of the hub before: one that stands by comes back first, then the one that has it in hand, or nobody does. */
+static void a_handler_that_comes_back_second(void **state) {
+    fixture *f = *state;
+    serve(f, 1, TOKEN_A, false, NULL, 0);
+    take(f, 2, TOKEN_A, 0, 0, "");
+    call(f, 3, "do it", "id", 9000 * MS, false);
+    for (int comes = 1; comes >= 0; comes--) {
+        evb_hub_destroy(&f->hub);
+        open_hub(f);
+        serve(f, 1, TOKEN_B, true, TOKEN_B, 0);
+        call(f, 4, "do it", "id", 9000 * MS, false);
+        assert_false(f->replies[4].there);
+        tick(f, 2000 * MS);
+        assert_false(f->replies[4].there);
+        if (comes)
+            serve(f, 5, TOKEN_A, true, TOKEN_A, 1);
+    }
+    tick(f, 1000 * MS);
+    assert_refused(f, 4, "unknown");
+    call(f, 4, "do it", "id", 9000 * MS, false);
+    assert_refused(f, 4, "unknown");
+}
+
 static void another_handler_knows_nothing_of_it(void **state) {
     fixture *f = *state;
     serve(f, 1, TOKEN_A, false, NULL, 0);
@@ -439,6 +462,7 @@ int main(void) {
                                        TEST(ids_are_done_once),
                                        TEST(what_was_lost_is_not_done_again),
                                        TEST(a_handler_brings_it_to_the_next_hub),
+                                       TEST(a_handler_that_comes_back_second),
                                        TEST(another_handler_knows_nothing_of_it),
                                        TEST(nonsense_is_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);

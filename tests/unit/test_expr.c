@@ -10,6 +10,7 @@
 #include "event/expr.h"
 #include "event/json.h"
 #include "event/jv_event.h"
+#include "event/where.h"
 
 static const char *const EVENT[] = {"event"};
 
@@ -121,6 +122,30 @@ static void test_faults_of_compiling(void **state) {
     assert_null(evb_expr_new("$event", NULL, 0, &err));
 }
 
+static void test_empty_expressions(void **state) {
+    static const char *const texts[] = {"", "  ", "# nothing"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        for (size_t names = 0; names < 2; names++) {
+            evb_error err = {0, ""};
+            assert_null(evb_expr_new(texts[i], EVENT, names, &err));
+            assert_int_equal(err.code, EVB_EINVAL);
+            assert_string_equal(err.text, "expression: it is empty");
+        }
+}
+
+/* What libjq 1.6 aborts or crashes on, if the program has not set it up. */
+static void test_modules_and_debug(void **state) {
+    static const char *const texts[] = {"include \"a\"; true", "import \"a\" as a; true", "import \"a\" as $a; true"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        evb_error err = {0, ""};
+        assert_null(evb_expr_new(texts[i], NULL, 0, &err));
+        assert_int_equal(err.code, EVB_EINVAL);
+        assert_ptr_equal(strstr(err.text, "expression: module not found: a"), err.text);
+    }
+    assert_eval("debug", "[1]", "[1]");
+    assert_eval_fails("\"a\" | modulemeta", "1", "module not found: a");
+}
+
 static void test_variables(void **state) {
     static const char *const names[] = {"a", "b", "c"};
     evb_error err;
@@ -202,6 +227,30 @@ static void test_members(void **state) {
                                       "$event.\"seq\"", "{$event}",      "$event?.seq", "$event.seq + $event"};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         assert_false(MEMBERS(all[i]));
+}
+
+/* A member is left out only where nobody can tell. */
+static void test_members_of_conditions(void **state) {
+    static const struct {
+        const char *text;
+        uint32_t members;
+    } cases[] = {
+        {".topic == \"a\"", 1 << EVB_MEMBER_TOPIC},
+        {".data.total >= 5 and .headers.kind != \"x\"", 1 << EVB_MEMBER_DATA | 1 << EVB_MEMBER_HEADERS},
+        {".topic | ltrimstr(\"a.\") == \"b\"", 1 << EVB_MEMBER_TOPIC},
+        {".topic|length > 3", 1 << EVB_MEMBER_TOPIC},
+        {".\"d\\u0061ta\" == 1", EVB_MEMBERS_ALL},
+        {"ltrimstr(\"z\") == {\"topic\":\"a\"}", EVB_MEMBERS_ALL},
+        {"inside({\"topic\":\"a\"})", EVB_MEMBERS_ALL},
+        {"(.topic = \"a\") == {\"topic\":\"a\"}", EVB_MEMBERS_ALL},
+        {".topic |= \"a\" | length == 1", EVB_MEMBERS_ALL},
+        {".seq as $n | $n", EVB_MEMBERS_ALL},
+        {".[\"topic\"]", EVB_MEMBERS_ALL},
+        {"length > 3", EVB_MEMBERS_ALL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        if (evb_where_members(cases[i].text) != cases[i].members)
+            fail_msg("%s: %#x", cases[i].text, evb_where_members(cases[i].text));
 }
 
 static void test_depth(void **state) {
@@ -346,10 +395,13 @@ int main(void) {
         cmocka_unit_test(test_faults_of_evaluation),
         cmocka_unit_test(test_after_a_failure),
         cmocka_unit_test(test_faults_of_compiling),
+        cmocka_unit_test(test_empty_expressions),
+        cmocka_unit_test(test_modules_and_debug),
         cmocka_unit_test(test_variables),
         cmocka_unit_test(test_condition),
         cmocka_unit_test(test_updates),
         cmocka_unit_test(test_members),
+        cmocka_unit_test(test_members_of_conditions),
         cmocka_unit_test(test_depth),
         cmocka_unit_test(test_event_as_json),
         cmocka_unit_test(test_event_members),

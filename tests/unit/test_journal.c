@@ -652,6 +652,33 @@ static evb_topic_state topic_state(evb_journal *j, const char *topic) {
     return state;
 }
 
+/* The topics of attempts, one for each event that failed, go with their events; others keep their versions, and all of
+ * it holds without the catalog, too. */
+static void attempts_are_forgotten_with_their_events(void **state) {
+    fixture *f = *state;
+    evb_error err = {0};
+    evb_journal_options keep = {.segment_bytes = 4000, .retain_bytes = 20000, .reserve_percent = 5};
+    evb_journal *j = open_with(f, keep, NULL, &err);
+    char topic[64];
+    for (uint64_t i = 1; i <= 1500; i++) {
+        snprintf(topic, sizeof topic, i % 3 ? "$failed.g.%d" : "order.%d", (int)i);
+        must_append(j, topic, i, 1, 100);
+        if (i % 100 == 0)
+            evb_journal_tend(j, 0);
+    }
+    for (int round = 0; round < 2; round++) {
+        uint64_t kept = evb_catalog_topic_count(evb_journal_catalog(j));
+        assert_in_range(kept, 500 + 50, 500 + 300);
+        assert_int_equal(topic_state(j, "$failed.g.1").version, 0);
+        assert_int_equal(topic_state(j, "order.3").version, 1);
+        assert_int_equal(topic_state(j, "$failed.g.1499").last, 1499);
+        evb_journal_destroy(&j);
+        unlink(f->catalog);
+        j = open_with(f, keep, NULL, &err);
+    }
+    evb_journal_destroy(&j);
+}
+
 static void purge(evb_journal *j, const char *pattern, uint64_t *count) {
     evb_error err = {0};
     evb_patterns *p = evb_patterns_new(&pattern, 1, NULL);
@@ -951,6 +978,7 @@ int main(void) {
         T(a_few_topics_are_read_by_themselves),
         T(a_dense_topic_is_read_once),
         T(retention_drops_whole_segments),
+        T(attempts_are_forgotten_with_their_events),
         T(trim_takes_what_is_before),
         T(purge_takes_a_pattern_and_versions_go_on),
         T(patterns_have_ages_of_their_own),

@@ -336,6 +336,30 @@ static void what_is_sent_again_is_scheduled_once(void **state) {
     ASSERT_JOURNAL(f, "x:ab y:c z:d");
 }
 
+/* The log says nothing of forgetting: what it is read to must be what the hub had that wrote it. */
+static void a_producer_that_was_forgotten_and_comes_back(void **state) {
+    fixture *f = *state;
+    char text[200];
+    add_batch(f, 1, 1, "x", "a", NULL);
+    assert_true(schedule(f, 0, 2000, text));
+    assert_string_equal(text, "ok 1");
+    f->wall_ns += 700 * EVB_SECOND_NS;
+    add_batch(f, 2, 5, "x", "z", NULL); /* the first is forgotten for this one, of which nothing is stored */
+    assert_true(schedule(f, 0, 2000, text));
+    assert_string_equal(text, "error data");
+    for (int again = 0; again < 3; again++) {
+        add_batch(f, 1, 1, "x", "a", NULL);
+        add_batch(f, 1, 2, "x", "b", NULL);
+        assert_true(schedule(f, 0, 2000, text));
+        assert_string_equal(text, "ok 2 3");
+        close_hub(f);
+        assert_true(open_hub(f));
+    }
+    add_batch(f, 1, 3, "x", "c", NULL);
+    assert_true(schedule(f, 0, 2000, text));
+    assert_string_equal(text, "ok 4");
+}
+
 static void cancelled_ones_stay_away_also_after_a_restart(void **state) {
     fixture *f = *state;
     char text[200];
@@ -528,6 +552,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {TEST(what_is_due_is_published_in_order),
                                        TEST(late_ones_are_marked_and_past_ones_are_not),
                                        TEST(what_is_sent_again_is_scheduled_once),
+                                       TEST(a_producer_that_was_forgotten_and_comes_back),
                                        TEST(cancelled_ones_stay_away_also_after_a_restart),
                                        TEST(ids_are_looked_at_when_it_is_due),
                                        TEST(a_disk_that_refuses_is_tried_again),
