@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/utf8.h"
 #include "cmd_session.h"
 #include "run/pool.h"
 #include "signals.h"
@@ -44,10 +45,9 @@ static void last_line(const evb_outcome *o, char out[EVB_REASON_MAX]) {
     size_t start = end;
     while (start && text[start - 1] != '\n')
         start--;
-    size_t size = end - start < EVB_REASON_MAX - 1 ? end - start : EVB_REASON_MAX - 1;
-    for (size_t i = 0; i < size; i++)
-        out[i] = text[start + i] && ((unsigned char)text[start + i] >= ' ') ? text[start + i] : ' ';
-    out[size] = 0;
+    evb_utf8_copy(out, EVB_REASON_MAX, text + start, end - start, false);
+    for (char *c = out; *c; c++)
+        *c = (unsigned char)*c >= ' ' ? *c : ' ';
 }
 
 /* Why it refused: what it said last, if it has ended by itself; else how it ended. */

@@ -101,16 +101,10 @@ static const char *ask_conflict(const cmd_options *o) {
 /* -H, and what the environment says of why we are here. */
 static int set_headers(cmd_session *s) {
     const evb_opt_list *list = &s->opt.headers;
-    if (list->count > EVB_HEADER_COUNT_MAX - EVB_CAUSE_HEADERS)
-        return evb_fail(&s->err, EVB_EINVAL, "--header: more than %d of them",
-                        EVB_HEADER_COUNT_MAX - EVB_CAUSE_HEADERS);
-    for (size_t i = 0; i < list->count; i++) {
-        const char *text = list->items[i], *equals = strchr(text, '=');
-        if (!equals || equals == text)
-            return evb_fail(&s->err, EVB_EINVAL, "--header: '%.100s': not NAME=VALUE", text);
-        s->headers[i] = (evb_header){text, (size_t)(equals - text), equals + 1, strlen(equals + 1)};
-    }
-    int rc =
+    int rc = program_headers(list, EVB_HEADER_COUNT_MAX - EVB_CAUSE_HEADERS, s->headers, &s->err);
+    if (rc)
+        return rc;
+    rc =
         evb_cause_read(getenv("EVBUS_CAUSE"), getenv("EVBUS_CORRELATION"), getenv("EVBUS_DEPTH"), &s->cause, &s->err);
     if (rc == 0 && evb_cause_too_deep(&s->cause))
         rc = evb_fail(&s->err, EVB_EDATA, "more than %d causes one behind the other: a loop?", EVB_DEPTH_MAX);

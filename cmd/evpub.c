@@ -430,22 +430,10 @@ static int set_cause(session *s) {
 }
 
 static int set_headers(session *s) {
-    const evb_opt_list *list = &s->opt.headers;
-    if (list->count > EVB_HEADER_COUNT_MAX)
-        return evb_fail(&s->err, EVB_EINVAL, "--header: more than %d of them", EVB_HEADER_COUNT_MAX);
-    for (size_t i = 0; i < list->count; i++) {
-        const char *text = list->items[i], *equals = strchr(text, '=');
-        if (!equals || equals == text)
-            return evb_fail(&s->err, EVB_EINVAL, "--header: '%.100s': not NAME=VALUE", text);
-        size_t n = (size_t)(equals - text);
-        for (size_t k = 0; k < i; k++)
-            if (s->headers[k].name_size == n && memcmp(s->headers[k].name, text, n) == 0)
-                return evb_fail(&s->err, EVB_EINVAL, "--header: %.*s: given twice", (int)n, text);
-        s->headers[i] = (evb_header){text, n, equals + 1, strlen(equals + 1)};
-    }
+    int rc = program_headers(&s->opt.headers, EVB_HEADER_COUNT_MAX, s->headers, &s->err);
     s->event.headers = s->headers;
-    s->event.header_count = evb_cause_add(&s->cause, s->headers, list->count);
-    return 0;
+    s->event.header_count = rc ? 0 : evb_cause_add(&s->cause, s->headers, s->opt.headers.count);
+    return rc;
 }
 
 /* NULL, or what does not go together. */
@@ -530,7 +518,7 @@ static int read_at(session *s, int64_t now_ns) {
 static int set_due(session *s) {
     int64_t now_ns = evb_clock_wall_ns();
     if (s->opt.in_ns != NOT_IN)
-        s->due_ns = s->opt.in_ns < INT64_MAX - now_ns ? now_ns + s->opt.in_ns : INT64_MAX;
+        s->due_ns = now_ns + s->opt.in_ns;
     return s->opt.at ? read_at(s, now_ns) : 0;
 }
 

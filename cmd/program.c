@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "event/check.h"
 
 void program_hold_descriptors(void) {
     for (int fd = 0; fd < 3; fd++)
@@ -35,6 +36,20 @@ int program_answer(const evb_opts *opts, const evb_opts_standard *standard, bool
     }
     evb_buf_free(&out);
     return rc;
+}
+
+int program_headers(const evb_opt_list *list, size_t most, evb_header *out, evb_error *err) {
+    if (list->count > most)
+        return evb_fail(err, EVB_EINVAL, "--header: more than %zu of them", most);
+    for (size_t i = 0; i < list->count; i++) {
+        const char *text = list->items[i], *equals = strchr(text, '=');
+        if (!equals || equals == text)
+            return evb_fail(err, EVB_EINVAL, "--header: '%.100s': not NAME=VALUE", text);
+        out[i] = (evb_header){text, (size_t)(equals - text), equals + 1, strlen(equals + 1)};
+        if (evb_header_named(out, i, text, out[i].name_size))
+            return evb_fail(err, EVB_EINVAL, "--header: %.*s: given twice", (int)out[i].name_size, text);
+    }
+    return 0;
 }
 
 /* Whether it may be run: 0 or an errno. */

@@ -22,6 +22,10 @@ evb_bus *program_bus(const char *url, int64_t timeout_ns, evb_error *err);
 /* The spool of the hub at url, or by default where the environment says. NULL and *err. */
 evb_spool *program_spool(const char *url, evb_spool_note_fn *note, void *context, evb_error *err);
 
+/* The headers that -H gave, into out, which has room for `most`; they borrow the list's text. EVB_EINVAL: more, one that is not
+ * NAME=VALUE, a name given twice. */
+int program_headers(const evb_opt_list *list, size_t most, evb_header *out, evb_error *err);
+
 /* Whether there is such a command: a path, or a name in PATH. 0; EVB_EINVAL, EVB_EPERM and why. */
 int program_find(const char *command, evb_error *err);
 

@@ -66,7 +66,7 @@ typedef struct {
     size_t topic_size;
     const void *payload; /* any bytes */
     size_t size;
-    const evb_header *headers;
+    const evb_header *headers; /* each name once */
     size_t header_count;
     const char *id; /* the publisher's own, or NULL; no second event is stored with one that is known on the topic */
     size_t id_size;

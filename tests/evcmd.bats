@@ -138,6 +138,17 @@ wait_running() {
     refute_line --partial 'did second'
 }
 
+@test "a reason that is too long is cut behind a character" {
+    start_hub
+    start_handler words -- sh -c 'read -r n; printf "%s%0400d\n" "größer$n" 0 | sed "s/0/ä/g" >&2; exit 1'
+    for pad in '' x; do
+        echo "$pad" >word
+        run -1 --separate-stderr timeout 20 evcmd words <word
+        run -0 grep -o "refused: größer$pad.*ää$" <<<"$stderr"
+        refute_output --partial '?'
+    done
+}
+
 @test "--cmd-timeout ends a command, and it is refused" {
     start_hub
     start_handler slow --cmd-timeout 0.1 -- tail -f /dev/null
@@ -247,6 +258,8 @@ wait_running() {
 @test "a command and its outcome are events, with who asked and why" {
     start_hub
     start_handler pay -- sh -c 'cat; test "$EVBUS_H_X" = 1'
+    run -64 evcmd -H x=1 -H y=2 -H x=3 pay 12
+    assert_output "evcmd: --header: x: given twice"
     run -0 timeout 20 evcmd -H x=1 pay 12
     run -1 timeout 20 evcmd pay 13
     run -0 stored -F '%s %t %p %h{cause} %h{correlation} %h{reason}\n'

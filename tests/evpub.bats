@@ -316,6 +316,7 @@ start_() {
     refuses 64 TOPIC ''
     refuses 64 '' '' a b c
     refuses 64 '' '' --nonsense a b
+    refuses 64 'a: given twice' '' -H a=1 -H b=1 -H a=2 t x
     refuses 64 '' '' -H a b
     refuses 64 '' '' -H =v a b
     refuses 64 '' '' -H novalue a b

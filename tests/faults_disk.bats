@@ -67,6 +67,32 @@ flip() { # FILE OFFSET
     assert_equal "$(timeout 10 evsub --from -1 -e load.x)" "room again"
 }
 
+@test "a command that is done on a full disk: the answer comes, the hub says that it is not stored, and nothing is done twice" {
+    mkdir small
+    mount -t tmpfs -o size=16m tmpfs small 2>mount.err || skip "cannot mount a tmpfs: $(cat mount.err)"
+    : >mounted
+    JOURNAL=$BATS_TEST_TMPDIR/small/journal
+    start_hub
+    mkfifo running gate
+    exec 7<>running 8<>gate
+    # A page that is begun may still take a small one.
+    start_ready handler.out handler.err evcmd --serve t -- \
+        sh -c 'echo run >>ran; echo x >running; head -c 1 gate; head -c 300000 /dev/zero'
+    start timeout 20 evcmd --id one t x >answer
+    local asker=$PID
+    read -r -t "$PATIENCE" _ <&7
+    head -c 32M /dev/zero >small/filler 2>/dev/null || true
+    printf g >&8
+    wait_for_exit "$asker"
+    assert_equal "$(wc -c <answer)" 300001
+    wait_for_text hub.err 'command 1: cannot store that it was done'
+    run -74 timeout 20 evcmd t < <(head -c 300000 /dev/zero)
+    rm small/filler
+    run -75 timeout 20 evcmd --id one t x
+    assert_output --partial 'outcome unknown'
+    assert_equal "$(cat ran)" run
+}
+
 @test "a disk that is full to the last byte: the same, and the journal is whole afterwards" {
     mkdir small
     mount -t tmpfs -o size=16m tmpfs small 2>mount.err || skip "cannot mount a tmpfs: $(cat mount.err)"

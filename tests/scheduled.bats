@@ -70,10 +70,11 @@ seqs_of() { jq -r .seq; }
     evpub --at now t now
     evpub --at "tomorrow 09:00" t a
     evpub --at "$(date -d 'now - 1 minute' +%H:%M:%S)" t b
+    evpub --at "tomorrow 9:00" t e
     evpub --at "$(date -d 'now + 3 days' +%Y-%m-%d)" t c
     evpub --at "@$(date -d 'now + 5 days' +%s)" t d
     run -0 evctl scheduled list -J
-    assert_equal "$(jq -r .start <<<"$output" | sort | tr -d '\n')" abcd
+    assert_equal "$(jq -r .start <<<"$output" | sort | tr -d '\n')" abcde
     run -64 evpub --at 10m t x
     assert_output --partial -- --in
     run -64 evpub --at "3h ago" t x
@@ -81,6 +82,9 @@ seqs_of() { jq -r .seq; }
     run -64 evpub --at 17 t x
     run -64 evpub --at soon t x
     run -64 evpub --in soon t x
+    run -64 --separate-stderr evpub --in 106000d t x
+    [[ $stderr == "evpub: --in: '106000d': longer than 36500d"* ]]
+    run -64 evpub --in 99999999999999999999 t x
     run -64 evpub --in 1 --at now t x
     run -64 evpub --in 1 --live t x
     run -64 evpub --in 1 --expect 0 t x
@@ -259,12 +263,12 @@ seqs_of() { jq -r .seq; }
     evpub --in 1h t one
     evpub --in 1h t two
     kill_hub
-    printf 'EVBS torn' >>"$JOURNAL/scheduled.log"
+    printf 'EVS2 torn' >>"$JOURNAL/scheduled.log"
     start_hub
     assert grep -q 'scheduled.log: its last 9 bytes were never finished' hub.err
     assert_equal "$(evctl scheduled list -J | seqs_of | tr '\n' ' ')" '1 2 '
     kill_hub
     printf XXXX | dd of="$JOURNAL/scheduled.log" bs=1 seek=100 conv=notrunc status=none
     run ! start_hub
-    assert grep -q 'scheduled.log: damaged at byte 41' hub.err
+    assert grep -q 'scheduled.log: damaged at byte 49' hub.err
 }

@@ -10,7 +10,9 @@
 #include <string.h>
 
 #define SECOND_NS INT64_C(1000000000)
+#define LONGEST_NS (36500 * (86400 * SECOND_NS))
 #define TOO_LARGE "it is too large"
+#define TOO_LONG "longer than 36500d"
 
 /* Reads digits at *at. NULL, or what is wrong. */
 static const char *digits(const char **at, uint64_t *value) {
@@ -94,11 +96,11 @@ static const char *fraction(const char **at, int64_t *billionths) {
 static const char *add_time(int64_t *sum, uint64_t whole, int64_t billionths, int64_t unit) {
     int64_t ns;
     if (whole > INT64_MAX || __builtin_mul_overflow((int64_t)whole, unit, &ns))
-        return TOO_LARGE;
+        return TOO_LONG;
     int64_t part = (int64_t)((__int128)billionths * unit / SECOND_NS);
     if (__builtin_add_overflow(ns, part, &ns) || __builtin_add_overflow(*sum, ns, sum))
-        return TOO_LARGE;
-    return NULL;
+        return TOO_LONG;
+    return *sum > LONGEST_NS ? TOO_LONG : NULL;
 }
 
 static const char *duration(const char *text, bool plain_seconds, int64_t *ns) {
@@ -108,7 +110,7 @@ static const char *duration(const char *text, bool plain_seconds, int64_t *ns) {
     do {
         uint64_t whole;
         if ((fault = digits(&text, &whole)) || (fault = fraction(&text, &billionths)))
-            return strcmp(fault, TOO_LARGE) == 0 ? fault : form;
+            return strcmp(fault, TOO_LARGE) == 0 ? TOO_LONG : form;
         bool alone = !*text && plain_seconds && strspn(start, "0123456789.") == (size_t)(text - start);
         int64_t unit = alone ? SECOND_NS : time_unit(&text);
         if (!unit)

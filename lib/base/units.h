@@ -14,7 +14,8 @@ const char *evb_number_parse(const char *text, uint64_t *value);
 /* Bytes: 512, 64K, 1M, 10G, 2T, in powers of 1024; K may be k, and B or iB may follow. */
 const char *evb_size_parse(const char *text, uint64_t *bytes);
 
-/* Seconds (10, 2.5), or numbers with ms, s, m, h, d or w behind them (10m, 1h30m, 1.5d), to ns. Not negative. */
+/* Seconds (10, 2.5), or numbers with ms, s, m, h, d or w behind them (10m, 1h30m, 1.5d), to ns. Not negative, and
+ * at most 100 years (36500d): less than 300 years from 1970 do int64_t ns reach, so this long from now is a time still. */
 const char *evb_duration_parse(const char *text, int64_t *ns);
 
 /* The same, but each number must have its unit: what can be taken for nothing but a duration. */

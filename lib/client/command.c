@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "client/client_private.h"
+#include "event/check.h"
 #include "event/record.h"
 
 static const int64_t TIMEOUT_DEFAULT_NS = 5 * EVB_SECOND_NS;
@@ -73,10 +74,8 @@ static evb_frame *make_frame(const evb_event *command) {
 static int check(evb_bus *bus, const evb_event *command, evb_error *err) {
     evb_status status;
     int rc = evb_topic_check(command->topic, command->topic_size, err);
-    if (rc == 0 && command->id && (!command->id_size || command->id_size >= EVB_ID_MAX))
-        rc = evb_fail(err, EVB_EDATA, "an id has 1 to %d bytes", EVB_ID_MAX - 1);
-    if (rc == 0 && command->header_count > EVB_HEADER_COUNT_MAX)
-        rc = evb_fail(err, EVB_EDATA, "more than %d headers", EVB_HEADER_COUNT_MAX);
+    size_t size = 0;
+    rc = rc ? rc : evb_headers_check(command, &size, err);
     if (rc || command->size <= EVB_PAYLOAD_ASK)
         return rc;
     rc = evb_bus_status(bus, &status, err);

@@ -70,27 +70,12 @@ void evb_sub_hello_last(evb_sub *self) {
         say(self, evb_clock_monotonic_ns());
 }
 
-/* Copies whole characters as far as there is room; what is none, or would move a terminal's cursor, becomes '?'. */
-static void copy_tame(char *out, size_t room, const char *text) {
-    const uint8_t *p = (const uint8_t *)text;
-    size_t left = strlen(text), used = 0, n;
-    for (; left; p += n, left -= n) {
-        n = evb_utf8_length(p, left);
-        bool control = *p < 0x20 || *p == 0x7f || (n == 2 && p[0] == 0xc2 && p[1] < 0xa0), shown = n && !control;
-        if (used + (shown ? n : 1) >= room)
-            break;
-        memcpy(out + used, shown ? (const char *)p : "?", shown ? n : 1);
-        used += shown ? n : 1;
-        n = n ? n : 1;
-    }
-    out[used] = 0;
-}
-
 int evb_sub_report(evb_sub *self, uint64_t runs, uint64_t failures, const char *last_error, int64_t last_error_ns) {
     self->runs = runs;
     self->failures = failures;
     self->last_error_ns = last_error && last_error_ns > 0 ? last_error_ns : 0;
-    copy_tame(self->last_error, sizeof self->last_error, last_error ? last_error : "");
+    last_error = last_error ? last_error : "";
+    evb_utf8_copy(self->last_error, sizeof self->last_error, last_error, strlen(last_error), true);
     self->reports = self->to_report = true;
     if (self->hello_ns > self->said_ns + REPORT_NS)
         self->hello_ns = self->said_ns + REPORT_NS;

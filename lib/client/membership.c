@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/utf8.h"
 #include "client/ranges.h"
 #include "client/subscription_private.h"
 
@@ -590,15 +591,17 @@ static int pack_attempt(msgpack_packer *p, const evb_attempt *a) {
 bool evb_membership_nack(evb_membership *self, const evb_event *event, int64_t delay_ns, bool final,
                          const char *reason, const evb_attempt *attempt) {
     uint64_t key = key_of(event);
+    char text[EVB_REASON_MAX];
     msgpack_packer p;
     size_t before = self->fails.size;
     evb_mp_packer(&p, &self->fails);
+    evb_utf8_copy(text, sizeof text, reason, strlen(reason), false);
     if (!evb_ranges_take(&self->held, key))
         return false;
     if (msgpack_pack_array(&p, attempt ? 5 : 4) || msgpack_pack_uint64(&p, key) ||
         (delay_ns < 0 ? msgpack_pack_nil(&p) : msgpack_pack_uint64(&p, (uint64_t)delay_ns)) ||
-        evb_mp_pack_str(&p, reason, strnlen(reason, EVB_REASON_MAX)) ||
-        (final ? msgpack_pack_true(&p) : msgpack_pack_false(&p)) || (attempt && pack_attempt(&p, attempt))) {
+        evb_mp_pack_str(&p, text, strlen(text)) || (final ? msgpack_pack_true(&p) : msgpack_pack_false(&p)) ||
+        (attempt && pack_attempt(&p, attempt))) {
         self->fails.size = before;
         return false;
     }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/utf8.h"
 #include "client/subscription_private.h"
 #include "event/record.h"
 
@@ -345,10 +346,8 @@ int evb_serve_answer(evb_serve *self, uint64_t number, const evb_answer *answer,
     }
     s->answer_size = answer->size;
     s->refused = answer->refused;
-    snprintf(s->reason, sizeof s->reason, "%s", answer->reason ? answer->reason : "");
-    if (!evb_text_valid(s->reason, strlen(s->reason)))
-        for (char *c = s->reason; *c; c++)
-            *c = (unsigned char)*c < 0x80 ? *c : '?';
+    const char *reason = answer->reason ? answer->reason : "";
+    evb_utf8_copy(s->reason, sizeof s->reason, reason, strlen(reason), false);
     evb_message_free(&s->record);
     s->state = SLOT_ANSWERED;
     if (self->joined)

@@ -10,12 +10,10 @@
 
 #include "base/error.h"
 #include "base/units.h"
+#include "event/check.h"
 
 static const evb_header *find(const evb_header *headers, size_t count, const char *name) {
-    for (size_t i = 0; i < count; i++)
-        if (headers[i].name_size == strlen(name) && memcmp(headers[i].name, name, headers[i].name_size) == 0)
-            return &headers[i];
-    return NULL;
+    return evb_header_named(headers, count, name, strlen(name));
 }
 
 static uint64_t depth_of(const evb_event *event) {

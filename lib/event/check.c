@@ -3,6 +3,8 @@
  * Leaves to others: topics (topic.c), the payload's size (the hub's limit). */
 #include "event/check.h"
 
+#include <string.h>
+
 #include "base/error.h"
 #include "event/limits.h"
 #include "event/topic.h"
@@ -17,6 +19,13 @@ static bool plain_name(const char *text, size_t size) {
     return evb_text_valid(text, size);
 }
 
+const evb_header *evb_header_named(const evb_header *headers, size_t count, const char *name, size_t size) {
+    for (size_t i = 0; i < count; i++)
+        if (headers[i].name_size == size && memcmp(headers[i].name, name, size) == 0)
+            return &headers[i];
+    return NULL;
+}
+
 int evb_headers_check(const evb_event *event, size_t *size, evb_error *err) {
     if (event->header_count > EVB_HEADER_COUNT_MAX)
         return evb_fail(err, EVB_EDATA, "more than %d headers", EVB_HEADER_COUNT_MAX);
@@ -27,6 +36,8 @@ int evb_headers_check(const evb_event *event, size_t *size, evb_error *err) {
             return evb_fail(err, EVB_EDATA,
                             "header %zu: a name has 1 to %d bytes of UTF-8, no '=' and no control character", i + 1,
                             HEADER_NAME_MAX);
+        if (evb_header_named(event->headers, i, h->name, h->name_size))
+            return evb_fail(err, EVB_EDATA, "header %zu: a name that an earlier one has", i + 1);
         if (!evb_text_valid(h->value, h->value_size))
             return evb_fail(err, EVB_EDATA, "header %zu: its value is not UTF-8", i + 1);
         bytes += h->name_size + h->value_size + 10;

@@ -54,11 +54,12 @@ static bool take_fraction(const char **at, int64_t *ns) {
     return *at > start;
 }
 
-/* HH:MM, HH:MM:SS, HH:MM:SS.fraction. */
+/* HH:MM, HH:MM:SS, HH:MM:SS.fraction; the hour may be H, as date(1) takes it. */
 static bool take_clock(const char **at, struct tm *tm, int64_t *ns) {
+    int width = **at && (*at)[1] == ':' ? 1 : 2;
     *ns = 0;
     tm->tm_sec = 0;
-    if (!take_digits(at, 2, 0, 23, &tm->tm_hour) || !take(at, ':') || !take_digits(at, 2, 0, 59, &tm->tm_min))
+    if (!take_digits(at, width, 0, 23, &tm->tm_hour) || !take(at, ':') || !take_digits(at, 2, 0, 59, &tm->tm_min))
         return false;
     return !take(at, ':') || (take_digits(at, 2, 0, 60, &tm->tm_sec) && take_fraction(at, ns));
 }

@@ -228,30 +228,40 @@ int evb_command_recall(evb_hub *hub, const evb_service *service, const char *id,
     return rc || !*asked ? rc : look_at_lost(hub, service, id, id_size, now_ns, *asked, out, why);
 }
 
-/* Whether an outcome of command `number` is among the events behind it, as far as one read of the journal goes. */
-static bool has_outcome(evb_hub *hub, const evb_service *service, uint64_t number, evb_error *why) {
+/* Whether one of these outcomes is of the command that `cause` names. */
+static bool is_among(const evb_buf *records, const char *cause) {
+    evb_header room[EVB_HEADER_ROOM];
+    evb_record rec;
+    for (size_t at = 0; at < records->size; at += rec.size) {
+        evb_event event;
+        if (evb_record_parse(records->data + at, records->size - at, &rec))
+            return false;
+        evb_mp cursor = rec.events;
+        if (evb_record_next(&cursor, &event, room) && header_is(&event, "cause", cause))
+            return true;
+    }
+    return false;
+}
+
+/* Whether an outcome of command `number` is among the events behind it: 1, 0, or the journal's error. It reads the outcomes
+ * of its service alone, all that were stored since it was asked: once, when a handler comes back to a hub begun since. */
+static int has_outcome(evb_hub *hub, const evb_service *service, uint64_t number, evb_error *why) {
     char done[EVB_TOPIC_MAX + 1], refused[EVB_TOPIC_MAX + 1], cause[24];
     const char *const list[] = {done, refused};
-    evb_header room[EVB_HEADER_ROOM];
-    uint64_t next, head = evb_journal_head(hub->journal);
-    bool found = false;
+    uint64_t next = number + 1, head = evb_journal_head(hub->journal);
     event_topic(service, "done", done);
     event_topic(service, "refused", refused);
     snprintf(cause, sizeof cause, "%" PRIu64, number);
     evb_patterns *patterns = evb_patterns_new(list, 2, why);
-    hub->scratch.size = 0;
-    if (patterns && number < head)
-        evb_journal_read(hub->journal, number + 1, head, EVB_FETCH_MOST, patterns, &hub->scratch, &next, why);
-    evb_patterns_destroy(&patterns);
-    evb_record rec;
-    for (size_t at = 0; !found && at < hub->scratch.size; at += rec.size) {
-        evb_event event;
-        if (evb_record_parse(hub->scratch.data + at, hub->scratch.size - at, &rec))
-            break;
-        evb_mp cursor = rec.events;
-        found = evb_record_next(&cursor, &event, room) && header_is(&event, "cause", cause);
+    int rc = patterns ? 0 : EVB_ENOMEM;
+    while (rc == 0 && next <= head) {
+        hub->scratch.size = 0;
+        rc = evb_journal_read(hub->journal, next, head, EVB_FETCH_MOST, patterns, &hub->scratch, &next, why);
+        if (rc == 0 && is_among(&hub->scratch, cause))
+            rc = 1;
     }
-    return found;
+    evb_patterns_destroy(&patterns);
+    return rc;
 }
 
 evb_command *evb_command_restore(evb_hub *hub, evb_service *service, uint64_t number, evb_error *why) {
@@ -268,7 +278,7 @@ evb_command *evb_command_restore(evb_hub *hub, evb_service *service, uint64_t nu
     size_t id_size = event.id ? event.id_size : 0;
     if (id_size)
         memcpy(id, event.id, id_size);
-    if (has_outcome(hub, service, number, why))
+    if (has_outcome(hub, service, number, why) != 0) /* if that cannot be read, better not known than stored twice */
         return NULL;
     evb_command *command = evb_command_new(hub, service, EVB_COMMAND_ORPHAN, number, id, id_size);
     if (command)

@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/utf8.h"
 #include "hub/attempt.h"
 #include "hub/dead.h"
 #include "hub/group_state.h"
@@ -555,7 +556,7 @@ static int take_fails(evb_hub *hub, evb_group *group, evb_member *member, evb_mp
             (!evb_mp_nil(args) && !evb_mp_uint(args, &delay)) || !evb_mp_str(args, &text, &size) ||
             !evb_mp_bool(args, &final) || (parts == 5 && !evb_attempt_read(args, &said)))
             return EVB_EINVAL;
-        snprintf(reason, sizeof reason, "%.*s", (int)(size < sizeof reason ? size : sizeof reason - 1), text);
+        evb_utf8_copy(reason, sizeof reason, text, size, false);
         int64_t delay_ns = delay > INT64_MAX / 4 ? -1 : (int64_t)delay;
         int rc = parts == 5 ? evb_attempt_store(hub, group, member, key, reason, &said, err) : 0;
         rc = rc ? rc : evb_group_fail(hub, group, member, key, delay_ns, final, reason, hub->now_ns, err);

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/utf8.h"
 #include "event/mp.h"
 #include "hub/groups.h"
 #include "hub/hub_private.h"
@@ -206,20 +207,11 @@ int evb_hub_refuse_firm(evb_hub *self, const char *text) {
     return 0;
 }
 
-/* A reason may quote what a stranger has sent: what is no text becomes question marks. */
-static void tame(const char *text, char out[ERROR_TEXT]) {
-    snprintf(out, ERROR_TEXT, "%s", text);
-    bool valid = evb_text_valid(out, strlen(out));
-    for (char *c = out; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f || (!valid && (unsigned char)*c >= 0x80))
-            *c = '?';
-}
-
 static int refuse(evb_hub *self, const evb_request *request, const char *code, const char *reason,
                   const uint64_t *value) {
     char text[ERROR_TEXT];
     msgpack_packer packer;
-    tame(reason, text);
+    evb_utf8_copy(text, sizeof text, reason, strlen(reason), true); /* it may quote what a stranger has sent */
     if (!begin_reply(self, request, "error", value ? 5 : 4, &packer))
         return EVB_ENOMEM;
     int rc = evb_mp_pack_str(&packer, code, strlen(code)) || evb_mp_pack_str(&packer, text, strlen(text)) ||

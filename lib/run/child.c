@@ -16,6 +16,7 @@
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -128,6 +129,52 @@ static int spawn_code(int errnum) {
     }
 }
 
+/* Where the command is that is no program by itself: its path, as execvp(3) finds it in PATH. */
+static bool find_script(const evb_child_options *o, char *out, size_t room) {
+    const char *name = o->argv[0], *path = NULL;
+    if (strchr(name, '/'))
+        return (size_t)snprintf(out, room, "%s", name) < room;
+    for (size_t i = 0; !path && o->environment[i]; i++)
+        path = strncmp(o->environment[i], "PATH=", 5) == 0 ? o->environment[i] + 5 : NULL;
+    for (path = path ? path : "/bin:/usr/bin"; path; path = strchr(path, ':') ? strchr(path, ':') + 1 : NULL) {
+        int size = (int)strcspn(path, ":");
+        if ((size_t)snprintf(out, room, "%.*s/%s", size ? size : 1, size ? path : ".", name) < room &&
+            access(out, X_OK) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* A script without "#!", which the kernel does not take: given to /bin/sh, as execvp(3) and so every shell and env(1) do,
+ * and posix_spawnp(3) does not. */
+static int start_script(evb_child *self, const evb_child_options *o, posix_spawn_file_actions_t *actions,
+                        posix_spawnattr_t *how) {
+    char path[PATH_MAX];
+    size_t count = 0;
+    while (o->argv[count])
+        count++;
+    const char **argv = calloc(count + 2, sizeof *argv);
+    if (!argv)
+        return ENOMEM;
+    argv[0] = "/bin/sh";
+    argv[1] = path;
+    memcpy(argv + 2, o->argv + 1, (count - 1) * sizeof *argv);
+    int rc = ENOEXEC;
+    if (find_script(o, path, sizeof path))
+        rc = posix_spawn(&self->pid, argv[0], actions, how, (char *const *)(uintptr_t)argv,
+                         (char *const *)(uintptr_t)o->environment);
+    free(argv);
+    return rc;
+}
+
+static int start(evb_child *self, const evb_child_options *o, posix_spawn_file_actions_t *actions,
+                 posix_spawnattr_t *how) {
+    /* execve(2) changes none of what it is given: POSIX keeps the types for old code. */
+    int rc = posix_spawnp(&self->pid, o->argv[0], actions, how, (char *const *)(uintptr_t)o->argv,
+                          (char *const *)(uintptr_t)o->environment);
+    return rc == ENOEXEC ? start_script(self, o, actions, how) : rc;
+}
+
 /* The process's start, with actions and attributes made; 0 or an errno. */
 static int spawn_with(evb_child *self, const evb_child_options *o, const given *g,
                       posix_spawn_file_actions_t *actions, posix_spawnattr_t *how) {
@@ -151,10 +198,7 @@ static int spawn_with(evb_child *self, const evb_child_options *o, const given *
         rc = posix_spawn_file_actions_adddup2(actions, g->err, STDERR_FILENO);
     if (!rc && o->cwd)
         rc = posix_spawn_file_actions_addchdir_np(actions, o->cwd);
-    /* execve(2) changes none of what it is given: POSIX keeps the types for old code. */
-    return rc ? rc
-              : posix_spawnp(&self->pid, o->argv[0], actions, how, (char *const *)(uintptr_t)o->argv,
-                             (char *const *)(uintptr_t)o->environment);
+    return rc ? rc : start(self, o, actions, how);
 }
 
 static int spawn(evb_child *self, const evb_child_options *o, const given *g, evb_error *err) {

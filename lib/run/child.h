@@ -28,7 +28,7 @@ typedef struct {
 } evb_child_stream;
 
 typedef struct {
-    const char *const *argv;        /* ended by NULL; argv[0] is looked for in PATH */
+    const char *const *argv;        /* ended by NULL; argv[0] is looked for in PATH; a script without "#!": /bin/sh */
     const char *const *environment; /* NAME=VALUE, ended by NULL */
     const char *cwd;                /* NULL: ours */
     enum { EVB_STDIN_BYTES, EVB_STDIN_FEED, EVB_STDIN_OURS } in;

@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/table.h"
+#include "base/utf8.h"
 #include "event/json.h"
 #include "event/limits.h"
 #include "run/environ.h"
@@ -420,8 +421,7 @@ static void finish_line(evb_pool *self, slot *s, char *line, size_t size) {
     size_t marks = size && line[0] == '!' ? size > 1 && line[1] == '!' ? 2 : 1 : 0;
     if (marks) {
         outcome.result = marks == 2 ? EVB_RUN_NEVER : EVB_RUN_FAILED;
-        snprintf(reason, sizeof reason, "%.*s",
-                 (int)(size - marks < sizeof reason ? size - marks : sizeof reason - 1), line + marks);
+        evb_utf8_copy(reason, sizeof reason, line + marks, size - marks, false);
         outcome.reason = reason;
         outcome.end.status = marks == 2 ? EXIT_NEVER : 1;
     }

@@ -385,11 +385,12 @@ static void a_hub_may_start_later(void **state) {
 
 static void what_may_not_be_published(void **state) {
     fixture *f = *state;
-    evb_header many[EVB_HEADER_COUNT_MAX + 1], h = {"k", 1, "v", 1};
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-+_";
+    evb_header many[EVB_HEADER_COUNT_MAX + 1];
     char id[EVB_ID_MAX];
     memset(id, 'i', sizeof id);
     for (size_t i = 0; i < EVB_HEADER_COUNT_MAX + 1; i++)
-        many[i] = h;
+        many[i] = (evb_header){letters + i, 1, "v", 1};
     const evb_header names[] = {{"", 0, "v", 1}, {"a=b", 3, "v", 1}, {"a\nb", 3, "v", 1}, {"\xff", 1, "v", 1}};
     fake_up(f->hub);
     open_bus(f, 0);
@@ -400,6 +401,10 @@ static void what_may_not_be_published(void **state) {
             EVB_EDATA);
     evb_event e = {.topic = "t", .topic_size = 1, .headers = many, .header_count = EVB_HEADER_COUNT_MAX + 1};
     assert_int_equal(evb_pub_add(f->pub, &e, &f->err), EVB_EDATA);
+    many[1] = many[0];
+    e.header_count = 2;
+    assert_int_equal(evb_pub_add(f->pub, &e, &f->err), EVB_EDATA);
+    many[1].name++;
     e = (evb_event){.topic = "t", .topic_size = 1, .id = id, .id_size = EVB_ID_MAX};
     assert_int_equal(evb_pub_add(f->pub, &e, &f->err), EVB_EDATA);
     e.id_size--;

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "event/limits.h"
 #include "event/mp.h"
 #include "event/record.h"
 #include "hub/hub.h"
@@ -183,7 +184,8 @@ static void serve(fixture *f, size_t peer, const char *token, bool standby, cons
     evb_buf_free(&head);
 }
 
-static void take(fixture *f, size_t peer, const char *token, uint64_t slot, uint64_t number, const char *outcome) {
+static void take_answer(fixture *f, size_t peer, const char *token, uint64_t slot, uint64_t number,
+                        const char *outcome, const char *answer) {
     evb_buf head = {0}, body = {0};
     msgpack_packer p;
     begin(&head, &p, "serve.take", 7);
@@ -192,12 +194,16 @@ static void take(fixture *f, size_t peer, const char *token, uint64_t slot, uint
     msgpack_pack_uint64(&p, number);
     msgpack_pack_true(&p);
     evb_mp_pack_str(&p, outcome, strlen(outcome));
-    msgpack_pack_uint64(&p, number ? 3 : 0);
+    msgpack_pack_uint64(&p, number ? strlen(answer) : 0);
     evb_mp_pack_str(&p, "why", 3);
-    evb_buf_add(&body, "ANSerr", 6);
+    assert_true(evb_buf_text(&body, answer) && evb_buf_text(&body, "err"));
     request(f, peer, &head, number ? &body : NULL);
     evb_buf_free(&head);
     evb_buf_free(&body);
+}
+
+static void take(fixture *f, size_t peer, const char *token, uint64_t slot, uint64_t number, const char *outcome) {
+    take_answer(f, peer, token, slot, number, outcome, "ANS");
 }
 
 /* ---- what is expected ---- */
@@ -396,6 +402,32 @@ static void a_handler_brings_it_to_the_next_hub(void **state) {
     assert_int_equal(evb_journal_appended(f->journal), 2);
 }
 
+/* Its outcome is stored already, behind more answers of others than one read of the journal takes. */
+static void what_was_stored_far_behind_is_not_stored_again(void **state) {
+    enum { ANSWER = 1000, OTHERS = EVB_FETCH_MOST / ANSWER + 1 };
+    fixture *f = *state;
+    char answer[ANSWER + 1];
+    memset(answer, 'a', ANSWER);
+    answer[ANSWER] = '\0';
+    serve(f, 1, TOKEN_A, false, NULL, 0);
+    take(f, 2, TOKEN_A, 0, 0, "");
+    call(f, 3, "takes long", NULL, 1000 * MS, false);
+    assert_int_equal(given(f, 2), 1);
+    take(f, 4, TOKEN_A, 1, 0, "");
+    for (size_t i = 0; i < OTHERS; i++) {
+        call(f, 5, "quick", NULL, 1000 * MS, false);
+        take_answer(f, 4, TOKEN_A, 1, given(f, 4), "done", answer);
+        f->fed_count = 0;
+    }
+    take(f, 2, TOKEN_A, 0, 1, "done");
+    uint64_t appended = evb_journal_appended(f->journal);
+    evb_hub_destroy(&f->hub);
+    open_hub(f);
+    serve(f, 1, TOKEN_A, false, TOKEN_A, 1);
+    take(f, 2, TOKEN_A, 0, 1, "done");
+    assert_int_equal(evb_journal_appended(f->journal), appended);
+}
+
 /* Orphans of the hub before: one that stands by comes back first, then the one that has it in hand, or nobody does. */
 static void a_handler_that_comes_back_second(void **state) {
     fixture *f = *state;
@@ -462,6 +494,7 @@ int main(void) {
                                        TEST(ids_are_done_once),
                                        TEST(what_was_lost_is_not_done_again),
                                        TEST(a_handler_brings_it_to_the_next_hub),
+                                       TEST(what_was_stored_far_behind_is_not_stored_again),
                                        TEST(a_handler_that_comes_back_second),
                                        TEST(another_handler_knows_nothing_of_it),
                                        TEST(nonsense_is_refused)};
