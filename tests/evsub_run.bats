@@ -162,6 +162,13 @@ H
     assert_output $'evsub: seq 1 t: timed out after 0.2 s\nevsub: seq 2 t: timed out after 0.2 s'
 }
 
+@test "--keep: a command that ends well but has not answered has failed" {
+    start_hub
+    publish t 1
+    run -0 evsub --from first -e --keep -- true
+    assert_output 'evsub: seq 1 t: exit 0 without an answer'
+}
+
 @test "in a group: exit 0 acknowledges, else it is tried again as the group says, 65 is never tried again" {
     start_hub
     publish t good again never

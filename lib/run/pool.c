@@ -408,6 +408,10 @@ static void finish_run(evb_pool *self, slot *s) {
         outcome.result = EVB_RUN_FAILED;
         snprintf(reason, sizeof reason, "its output is over %zu bytes", self->how.out_most);
     }
+    if (self->how.keep && outcome.result == EVB_RUN_DONE) { /* exit 0 is no answer to the event in its hand */
+        outcome.result = EVB_RUN_FAILED;
+        snprintf(reason, sizeof reason, "exit 0 without an answer");
+    }
     outcome.reason = outcome.result == EVB_RUN_DONE ? NULL : reason;
     s->child = NULL;
     give_back(self, s, &outcome);
