@@ -74,8 +74,8 @@ ZSH_COMPLETIONS := $(PROGRAMS:%=$(B)/share/zsh/site-functions/_%)
 
 # ---- targets ----
 
-.PHONY: all help programs libraries completions units fuzzers instruments check try asan fuzz bench soak deb stranger
-.PHONY: lint format install uninstall clean
+.PHONY: all help programs libraries completions units fuzzers instruments check try asan faults fuzz bench soak deb
+.PHONY: stranger lint format install uninstall clean
 .DELETE_ON_ERROR:
 # One line for each thing made; V=1 shows the commands.
 ifneq ($(V),1)
@@ -92,6 +92,7 @@ help:
 	@echo 'make try        carries real lines through a hub and back; installs by apt what is missing'
 	@echo 'make check      builds, checks and tests everything; installs by apt what is missing'
 	@echo 'make asan       the tests with AddressSanitizer and UndefinedBehaviorSanitizer, in build/asan'
+	@echo 'make faults     kills, full and failing disks, power failures, cut connections: what is lost? Half an hour; --short in check'
 	@echo 'make fuzz       libFuzzer on every parser, FUZZ_SECONDS (600) each, FUZZ_JOBS at once; TARGETS: only these'
 	@echo 'make bench      measures beside mosquitto, redis and NATS, which it installs by apt: build/bench/report.md, plots;'
 	@echo '                BENCH=--quick: in some minutes; BENCH=--help: what else'
@@ -119,6 +120,10 @@ try:
 
 asan:
 	@B=build/asan SAN=1 MAKE='$(MAKE)' scripts/check
+
+faults: programs
+	@scripts/deps faults
+	@B='$(B)' CC='$(CC)' scripts/faults
 
 fuzz:
 	@MAKE='$(MAKE)' scripts/fuzz

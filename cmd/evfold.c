@@ -248,7 +248,10 @@ static outcome after_event(session *s) {
 static outcome fold_event(session *s, const evb_event *event) {
     evb_error why;
     jv value = evb_jv_events_make(s->events, event);
-    if (evb_expr_eval(s->expr, s->now.state, &value, &s->now.state, &why)) {
+    signals_evaluate(true);
+    int rc = evb_expr_eval(s->expr, s->now.state, &value, &s->now.state, &why);
+    signals_evaluate(false);
+    if (rc) {
         int size = (int)event->topic_size;
         s->failed_seq = event->seq;
         evb_fail(&s->err, EVB_EDATA, "seq %" PRIu64 ": %.*s: %s", event->seq, size, event->topic, why.text);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "signals.h"
 
 /* Whether one of the first `count` has this variable's name. */
 static bool is_set(const char *const *list, size_t count, const char *variable) {
@@ -58,7 +59,9 @@ static bool make_environment(listen_command *self, const listener *l, const char
 static int shape(void *context, const evb_event *event, evb_buf *out, evb_error *err) {
     listen_command *self = context;
     jv value;
+    signals_evaluate(true);
     int rc = evb_expr_eval(self->input, evb_jv_events_make(self->events, event), NULL, &value, err);
+    signals_evaluate(false);
     if (rc)
         return rc;
     if (self->keep || jv_get_kind(value) != JV_KIND_STRING) /* a kept command reads lines */

@@ -97,6 +97,10 @@ static void start_missing(supervisor *all) {
                          !listen_unit_is_stopped(r->unit) && is_there(all, listen_unit_of(r->unit)->name, true));
 }
 
+static void say_count(const char *what, size_t count) {
+    fprintf(stderr, "evlisten: %s%zu listener%s\n", what, count, count == 1 ? "" : "s");
+}
+
 static void read_again(supervisor *all) {
     hangup = 0;
     listen_set *fresh = listen_set_read(all->how->paths, all->how->path_count, false), *old = all->set;
@@ -113,7 +117,7 @@ static void read_again(supervisor *all) {
     all->changed = true;
     if (!old->users)
         listen_set_destroy(&old);
-    fprintf(stderr, "evlisten: %zu listeners\n", fresh->count);
+    say_count("", fresh->count);
 }
 
 /* ---- the loop ---- */
@@ -148,7 +152,7 @@ static void become_ready(supervisor *all) {
         if (!listen_unit_is_settled(r->unit))
             return;
     all->ready = true;
-    fprintf(stderr, "evlisten: ready: %zu listeners\n", all->set->count);
+    say_count("ready: ", all->set->count);
     program_notify("READY=1");
     if (all->how->ready_fd < 0)
         return;

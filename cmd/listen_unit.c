@@ -20,6 +20,7 @@
 #include "base/error.h"
 #include "listen_command.h"
 #include "listen_out.h"
+#include "signals.h"
 
 static const int64_t AGAIN_NS = 5 * EVB_SECOND_NS;             /* before one that the hub refused is tried again */
 static const int64_t AGAIN_SOON_NS = 250 * EVB_MILLISECOND_NS; /* where there was no hub */
@@ -47,8 +48,10 @@ struct listen_unit {
     bool held, stopped;  /* by the owner */
     bool refused, waits; /* the hub has; it is not there: said already */
     bool when_failed;
-    int64_t heard_ns; /* expect: when the last event came, since the epoch */
-    bool missed;      /* and that it is too long ago was acted on */
+    int64_t heard_ns;   /* expect: when the last event came, since the epoch; 0: not looked for yet */
+    uint64_t heard_seq; /* and its seq */
+    bool abreast;       /* we know of all that the journal has: else nobody can say that something is missing */
+    bool missed;        /* and that it is too long ago was acted on */
     uint64_t runs, failures;
     char last_error[256];
     int64_t last_error_ns;
@@ -162,20 +165,25 @@ static void on_note(void *context, evb_note note, uint64_t value) {
         self->refused = self->waits = false;
         set_state(self, UNIT_RUNNING);
     }
+    if (note == EVB_NOTE_CAUGHT_UP || note == EVB_NOTE_RECONNECTED)
+        self->abreast = true;
+    else if (note == EVB_NOTE_DISCONNECTED)
+        self->abreast = false;
     if (note == EVB_NOTE_GAP && !is_expectation(self))
         say(self, "%" PRIu64 " events were removed by retention before they were handled", value);
     else if (note == EVB_NOTE_DISCONNECTED && self->ground->verbose)
         say(self, "the hub is gone: waiting for it");
 }
 
-/* Reads the last event that is expected, and those to come. */
+/* Reads the last event that is expected, and those to come. What was heard of before a loss stays so. */
 static int watch(listen_unit *self, evb_error *err) {
     const evb_sub_options how = {.patterns = self->l->patterns,
                                  .pattern_count = self->l->pattern_count,
                                  .from = EVB_FROM_LAST,
                                  .allow_gap = true,
                                  .kind = "evlisten"};
-    self->heard_ns = evb_clock_wall_ns();
+    if (!self->heard_ns)
+        self->heard_ns = evb_clock_wall_ns();
     self->sub = evb_sub_new(self->ground->bus, &how, on_note, self, err);
     return self->sub ? 0 : err->code;
 }
@@ -227,6 +235,7 @@ static void say_lost(listen_unit *self, const evb_error *why) {
 /* There is no subscription, or none any more: another is tried in a while. */
 static void lose(listen_unit *self, const evb_error *why) {
     say_lost(self, why);
+    self->abreast = false;
     evb_sub_destroy(&self->sub);
     listen_out_destroy(&self->out);
     if (self->command.pool)
@@ -254,7 +263,12 @@ static void begin(listen_unit *self) {
 static bool wants(listen_unit *self, const evb_event *event) {
     bool holds = true;
     evb_error why;
-    if (!self->command.when || evb_where_test(self->command.when, event, &holds, &why) == 0)
+    if (!self->command.when)
+        return true;
+    signals_evaluate(true);
+    int rc = evb_where_test(self->command.when, event, &holds, &why);
+    signals_evaluate(false);
+    if (!rc)
         return holds;
     if (!self->when_failed)
         say(self, "when: seq %" PRIu64 ": %s: such events are passed over", event->seq, why.text);
@@ -298,19 +312,35 @@ static void act_on_silence(listen_unit *self) {
         say(self, "out of memory");
 }
 
+/* After a loss the last event is read again: that ends no silence. In another journal, a later one has a lower seq. */
+static bool is_news(const listen_unit *self, const evb_event *event) {
+    return event->live || event->seq > self->heard_seq || event->time_ns > self->heard_ns;
+}
+
+static void hear(listen_unit *self, const evb_event *event) {
+    if (!is_news(self, event))
+        return;
+    if (!event->live)
+        self->heard_seq = event->seq;
+    self->heard_ns = event->time_ns;
+    self->missed = false;
+}
+
+/* Whether it is to act once its time is over. */
+static bool is_waiting(const listen_unit *self) {
+    return is_expectation(self) && self->state == UNIT_RUNNING && self->abreast && !self->missed && !self->held;
+}
+
 /* Hears what was expected, or acts. */
 static void expect(listen_unit *self) {
     evb_event event;
     evb_error err;
     int rc = EVB_NOTHING;
-    for (int i = 0; i < TAKE_AT_ONCE && (rc = evb_sub_next(self->sub, &event, &err)) == EVB_EVENT; i++) {
-        self->heard_ns = event.time_ns;
-        self->missed = false;
-    }
+    for (int i = 0; i < TAKE_AT_ONCE && (rc = evb_sub_next(self->sub, &event, &err)) == EVB_EVENT; i++)
+        hear(self, &event);
     if (rc < 0)
         lose(self, &err);
-    else if (rc == EVB_NOTHING && !self->held && self->state == UNIT_RUNNING && !self->missed &&
-             evb_clock_wall_ns() >= self->heard_ns + self->l->every_ns)
+    else if (rc == EVB_NOTHING && is_waiting(self) && evb_clock_wall_ns() >= self->heard_ns + self->l->every_ns)
         act_on_silence(self);
 }
 
@@ -442,7 +472,7 @@ int64_t listen_unit_deadline(const listen_unit *self) {
     int64_t at = self->state == UNIT_IDLE && busy ? INT64_MAX : self->due_ns;
     if (self->command.pool)
         at = least(at, evb_pool_deadline(self->command.pool));
-    if (is_expectation(self) && self->state == UNIT_RUNNING && !self->missed && !self->held)
+    if (is_waiting(self))
         at = least(at, evb_clock_monotonic_ns() + self->heard_ns + self->l->every_ns - evb_clock_wall_ns());
     return at;
 }

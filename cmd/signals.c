@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
+#include <string.h>
 #include <unistd.h>
 
 volatile sig_atomic_t signals_caught, signals_count;
@@ -13,6 +14,7 @@ volatile sig_atomic_t signals_caught, signals_count;
 static int wake[2] = {-1, -1};
 static int deadly_count;
 static volatile sig_atomic_t *flags[NSIG];
+static volatile sig_atomic_t evaluating, long_since; /* it was under way at the last tick, or the signal, already */
 
 static void wake_up(void) {
     int keep = errno;
@@ -28,13 +30,36 @@ static void on_signal(int sig) {
         signal(SIGINT, SIG_DFL);
         signal(SIGTERM, SIG_DFL);
     }
+    if (evaluating)
+        long_since = 1;
     wake_up();
-    alarm(1);
+    if (signals_count == 1)
+        alarm(1);
+}
+
+/* Nobody can interrupt the evaluation: the signal ends the process as if it was not caught. */
+static void die_evaluating(void) {
+    static const char why[] = ": an expression comes to no end: stopped in the midst of it\n";
+    const char *name = program_invocation_short_name;
+    ssize_t ignored = write(STDERR_FILENO, name, strlen(name));
+    ignored = write(STDERR_FILENO, why, sizeof why - 1);
+    (void)ignored;
+    signal(signals_caught, SIG_DFL);
+    raise(signals_caught);
 }
 
 static void on_alarm(int sig) {
     (void)sig;
+    if (long_since)
+        die_evaluating();
+    if (evaluating)
+        long_since = 1;
     alarm(1);
+}
+
+void signals_evaluate(bool on) {
+    long_since = 0;
+    evaluating = on;
 }
 
 static void on_other(int sig) {

@@ -6,6 +6,7 @@
 #define EVB_SIGNALS_H
 
 #include <signal.h>
+#include <stdbool.h>
 
 /* The signal that came last, or 0; how many came. */
 extern volatile sig_atomic_t signals_caught, signals_count;
@@ -19,6 +20,10 @@ void signals_clear(void);
 
 /* Has another signal wake signals_fd, too (SIGHUP, SIGCHLD…), and sets *flag. */
 void signals_also(int sig, volatile sig_atomic_t *flag);
+
+/* While it is on, something is evaluated that may have no end and cannot be interrupted: a signal that comes then, or has
+ * come, ends the process as if it was not caught unless it is off within 1 to 2 s. */
+void signals_evaluate(bool on);
 
 /* Ends the process as by this signal: who waits for it sees that. */
 _Noreturn void signals_die_of(int sig);

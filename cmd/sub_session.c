@@ -12,6 +12,7 @@
 #include "base/cursor.h"
 #include "base/error.h"
 #include "program.h"
+#include "signals.h"
 
 static void say(const char *text) { fprintf(stderr, "evsub: %s\n", text); }
 
@@ -94,7 +95,12 @@ static int check_cursor(sub_session *s) {
 bool sub_wants(sub_session *s, const evb_event *event) {
     bool holds = true;
     evb_error why;
-    if (!s->where || evb_where_test(s->where, event, &holds, &why) == 0)
+    if (!s->where)
+        return true;
+    signals_evaluate(true);
+    int rc = evb_where_test(s->where, event, &holds, &why);
+    signals_evaluate(false);
+    if (!rc)
         return holds;
     if (!s->where_failed)
         fprintf(stderr, "evsub: --where: seq %" PRIu64 ": %s: such events are left out\n", event->seq, why.text);

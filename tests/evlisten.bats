@@ -323,7 +323,7 @@ C
     wait_for_lines begun 1
     printf '%s\n' '[listener l]' 'on = b, c' 'run = sed "s/^/new /; /bad/q9"' 'publish = done' 'retry = 2' 'backoff = 10ms' >l.conf
     kill -HUP "$LISTEN_PID"
-    wait_for_text listen.err '^evlisten: 1 listeners'
+    wait_for_text listen.err '^evlisten: 1 listener$'
     evpub b 3
     evpub a unwanted
     evpub c 4
@@ -430,6 +430,19 @@ C
     assert_equal "$(jq -r '[.acked, .pending] | join(" ")' <<<"$output")" '1 0'
 }
 
+@test "an expression without an end is ended by one SIGTERM" {
+    start_hub
+    printf '%s\n' '[listener l]' 'on = t' 'when = ("x" * 9999 | stderr) and last(repeat(1))' 'run = cat' >l.conf
+    start_listen l.conf
+    evpub t 1
+    follow "$PATIENCE" listen.err head -c 5000 # it is in it
+    kill -TERM "$LISTEN_PID"
+    status=0
+    wait_for_exit "$LISTEN_PID" || status=$?
+    assert_equal "$status" 143
+    assert_equal "$(grep -o 'evlisten: an .*' listen.err)" 'evlisten: an expression comes to no end: stopped in the midst of it'
+}
+
 @test "expect: a topic that is not heard of in its time, once for each silence" {
     start_hub
     touch missed
@@ -441,6 +454,57 @@ C
     wait_for_lines missed 2
     stop_listen
     assert_equal "$(wc -l <missed)" 2
+}
+
+@test "expect: while the hub is away nothing is missed; when it is back, what its journal has counts" {
+    start_hub
+    touch missed
+    printf '%s\n' '[expect beat]' 'topic = heart.beat' 'every = 1s' 'shell = cat >>missed' >l.conf
+    start_listen -v l.conf
+    wait_for_lines missed 1
+    evpub heart.beat 1
+    kill_hub
+    wait_for_text listen.err '^evlisten: beat: the hub is gone'
+    said=$(wc -l <missed) # the hub may have gone late
+    run ! wait_for_lines missed $((said + 1)) 1.5 2>/dev/null
+    start_hub
+    wait_for_lines missed 2 # the time counts from the event
+    kill_hub
+    start_hub # in mid-silence
+    evpub heart.beat 2
+    wait_for_lines missed 3
+    stop_listen
+    assert_equal "$(wc -l <missed)" 3
+}
+
+@test "expect: the last event, read again after a loss, ends no silence" {
+    start_hub
+    touch missed got
+    evpub heart.beat 1
+    stop_hub
+    cp -r "$JOURNAL" before
+    start_hub
+    printf '%s\n' '[expect beat]' 'topic = heart.beat' 'every = 0.1s' 'shell = cat >>missed' \
+        '[listener other]' 'on = t' 'from = first' 'shell = echo >>got' >l.conf
+    start_listen l.conf
+    wait_for_lines missed 1
+    evpub heart.beat 2
+    wait_for_lines missed 2
+    evpub t 1
+    wait_for_lines got 1
+    kill_hub
+    rm -r "$JOURNAL"
+    mv before "$JOURNAL" # an older one, which is noticed
+    start_hub
+    wait_for_text listen.err '^evlisten: beat: .*another journal'
+    wait_for_text listen.err '^evlisten: other: .*another journal'
+    evpub t 2
+    wait_for_lines got 2 # both are there again
+    assert_equal "$(grep -c ': no heart' listen.err)" 2
+    evpub heart.beat 3
+    wait_for_lines missed 3
+    stop_listen
+    assert_equal "$(wc -l <missed)" 3
 }
 
 @test "evctl shows runs and failures; pause and resume" {

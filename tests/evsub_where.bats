@@ -41,6 +41,25 @@ debug == 1@
 CASES
 }
 
+@test "an expression without an end is ended by one SIGTERM, and the cursor stays before the event" {
+    start_hub
+    seq 3 | evpub t
+    start evsub --from first --where 'if .seq == 2 then ("x" * 9999 | stderr) and last(repeat(1)) else true end' -c ./mine 2>said
+    follow "$PATIENCE" said head -c 5000 # it is in it
+    kill -TERM "$PID"
+    status=0
+    wait_for_exit "$PID" || status=$?
+    assert_equal "$status" 143
+    assert_equal "$(grep -o 'evsub: .*' said)" 'evsub: an expression comes to no end: stopped in the midst of it'
+    assert [ "$(cat mine)" -le 2 ]
+    start evfold t 'if $event.seq == 2 then ("x" * 9999 | stderr) and last(repeat(1)) else . end' 2>folding
+    follow "$PATIENCE" folding head -c 5000
+    kill -TERM "$PID"
+    status=0
+    wait_for_exit "$PID" || status=$?
+    assert_equal "$status" 143
+}
+
 @test "-J, -F, -t, -r, -n, -c, -g and a command have only what holds" {
     start_hub
     publish_five

@@ -263,12 +263,12 @@ seqs_of() { jq -r .seq; }
     evpub --in 1h t one
     evpub --in 1h t two
     kill_hub
-    printf 'EVBS torn' >>"$JOURNAL/scheduled.log"
+    printf 'EVS2 torn' >>"$JOURNAL/scheduled.log"
     start_hub
     assert grep -q 'scheduled.log: its last 9 bytes were never finished' hub.err
     assert_equal "$(evctl scheduled list -J | seqs_of | tr '\n' ' ')" '1 2 '
     kill_hub
     printf XXXX | dd of="$JOURNAL/scheduled.log" bs=1 seek=100 conv=notrunc status=none
     run ! start_hub
-    assert grep -q 'scheduled.log: damaged at byte 41' hub.err
+    assert grep -q 'scheduled.log: damaged at byte 49' hub.err
 }

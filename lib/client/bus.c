@@ -395,6 +395,8 @@ bool evb_bus_step(evb_bus *bus) {
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static int64_t next_deadline(const evb_bus *bus) {
+    if (evb_channel_look(bus->requests) == EVB_CHANNEL_DOWN)
+        return 0; /* a look since the step may have taken the one event that would end the wait */
     int64_t at = bus->first && bus->grace_ns ? bus->grace_ns : patience_ends(bus);
     if (is_owed(bus) && bus->retry_ns)
         at = least(at, bus->retry_ns);

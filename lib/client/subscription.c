@@ -278,6 +278,8 @@ static int64_t deadline(const void *context) {
         return INT64_MAX;
     int64_t at = self->grace_ns ? self->grace_ns : silence_ends(self);
     evb_channel_state feed = evb_channel_look(self->feed);
+    if (feed == EVB_CHANNEL_DOWN)
+        return 0; /* this look may have taken the one event that would end the wait */
     if (feed == EVB_CHANNEL_CLOSED && self->retry_ns < at)
         at = self->retry_ns;
     if (feed == EVB_CHANNEL_UP && self->hello_ns && self->hello_ns < at)

@@ -10,65 +10,28 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
-#include "base/bytes.h"
 #include "base/error.h"
+#include "hub/frames.h"
 
 static const char NAME[] = "groups.log";
 static const char ASIDE[] = "groups.damaged";
-static const uint8_t MAGIC[4] = {'E', 'V', 'B', 'G'};
-enum { HEADER = 16, LONG_LEAST = 1 << 20, LONG_FACTOR = 4, BODY_MOST = 1 << 30, ASIDE_NAME = 32 };
+static const evb_frame_kind KIND = {"EVG2", "EVBG"};
+enum { LONG_LEAST = 1 << 20, LONG_FACTOR = 4, ASIDE_NAME = 32 };
 
 struct evb_group_log {
     evb_io *io;
     evb_log log;
     int fd;
     uint64_t size, snapshot; /* bytes: of all, and as of the last replace */
+    uint64_t synced;         /* bytes that are on disk */
     bool dirty, behind, is_new;
-    bool damaged; /* the file, which stays until a snapshot replaces it */
+    bool appended; /* since it was opened or replaced */
+    bool damaged;  /* the file, which stays until a snapshot replaces it */
 };
 
-static void write_header(uint8_t *h, const uint8_t *body, size_t size) {
-    memcpy(h, MAGIC, sizeof MAGIC);
-    evb_put32(h + 4, (uint32_t)size);
-    evb_put64(h + 8, XXH3_64bits(body, size));
-}
-
 /* ---- reading ---- */
-
-/* Reads the frame at self->size into *body. 1; 0 at the end; -1: there is no whole one. */
-static int read_frame(evb_group_log *self, uint64_t end, evb_buf *body) {
-    uint8_t h[HEADER];
-    uint64_t left = end - self->size;
-    if (left == 0)
-        return 0;
-    if (left < HEADER || evb_io_read_all(self->io, self->fd, h, HEADER, (off_t)self->size))
-        return -1;
-    size_t size = evb_get32(h + 4);
-    if (memcmp(h, MAGIC, sizeof MAGIC) != 0 || size > left - HEADER || size > BODY_MOST)
-        return -1;
-    body->size = 0;
-    if (!evb_buf_reserve(body, size + 1) ||
-        evb_io_read_all(self->io, self->fd, body->data, size, (off_t)(self->size + HEADER)))
-        return -1;
-    body->size = size;
-    return XXH3_64bits(body->data, size) == evb_get64(h + 8) ? 1 : -1;
-}
-
-/* Whether what begins at self->size can be the torn end of a write: no whole frame begins behind it. */
-static bool is_torn(evb_group_log *self, uint64_t end) {
-    uint64_t at = self->size, good = at;
-    evb_buf body = {0};
-    bool found = false;
-    for (self->size = at + 1; !found && end > HEADER && self->size < end - HEADER; self->size++)
-        found = read_frame(self, end, &body) > 0;
-    self->size = good;
-    evb_buf_free(&body);
-    return !found;
-}
 
 /* Whether the file has these bytes and no more. *there: whether it is there. */
 static bool has_bytes(evb_group_log *self, const char *name, const evb_buf *bytes, bool *there) {
@@ -116,30 +79,49 @@ static bool keep_aside(evb_group_log *self) {
     return ok;
 }
 
+/* Reads whole frames; what begins at self->size then is none. False: a body is not understood. */
+static bool read_frames(evb_group_log *self, evb_frame_reader *r, evb_group_log_fn *each, void *context) {
+    evb_frame frame;
+    while (self->size < r->end && evb_frame_at(r, self->size, &frame)) {
+        if (frame.size && !each(context, frame.body, frame.size))
+            return false;
+        self->size += frame.header + frame.size;
+    }
+    return true;
+}
+
+static int cut_torn(evb_group_log *self, uint64_t end, evb_error *err) {
+    evb_log_say(&self->log, "%s: its last %llu bytes were never finished: cut off", NAME,
+                (unsigned long long)(end - self->size));
+    if (self->io->truncate(self->io, self->fd, (off_t)self->size))
+        return evb_fail_errno(err, EVB_EIO, errno, "%s: cannot cut off its torn end", NAME);
+    return 0;
+}
+
+/* What a bad frame is: the end of a write that was never finished, or damage. A file that has nothing else may have begun
+ * with a snapshot, which is safe before the file has its name. */
+static bool is_torn(evb_group_log *self, evb_frame_reader *r) { return self->size && evb_frame_torn(r, self->size); }
+
 static int read_all(evb_group_log *self, evb_group_log_fn *each, void *context, bool *damaged, evb_error *err) {
     off_t end = self->io->size(self->io, self->fd);
-    evb_buf body = {0};
-    int rc = 0;
-    if (end < 0)
+    evb_frame_reader r = {.io = self->io, .fd = self->fd, .kind = &KIND, .end = end < 0 ? 0 : (uint64_t)end};
+    r.failed = end < 0;
+    bool understood = read_frames(self, &r, each, context), bad = self->size < r.end;
+    *damaged = bad && !(understood && is_torn(self, &r));
+    evb_buf_free(&r.piece);
+    if (r.failed)
         return evb_fail_errno(err, EVB_EIO, errno, "%s", NAME);
-    while ((rc = read_frame(self, (uint64_t)end, &body)) > 0) {
-        if (!each(context, body.data, body.size)) {
-            rc = -2;
-            break;
-        }
-        self->size += HEADER + body.size;
-    }
-    evb_buf_free(&body);
-    *damaged = rc == -2 || (rc < 0 && !is_torn(self, (uint64_t)end));
     self->damaged = self->behind = *damaged;
     if (*damaged)
         evb_log_say(&self->log,
                     "%s: damaged at byte %llu: the groups' state up to there is kept, what came later is handed out "
                     "again",
                     NAME, (unsigned long long)self->size);
-    else if (rc < 0 && self->io->truncate(self->io, self->fd, (off_t)self->size))
-        return evb_fail_errno(err, EVB_EIO, errno, "%s: cannot cut off its torn end", NAME);
-    return 0;
+    int rc = bad && !*damaged ? cut_torn(self, r.end, err) : 0;
+    if (rc == 0 && self->io->datasync(self->io, self->fd)) /* a killed hub has left it in the page cache */
+        rc = evb_fail_errno(err, EVB_EIO, errno, "%s: cannot sync", NAME);
+    self->synced = self->size;
+    return rc;
 }
 
 evb_group_log *evb_group_log_new(evb_io *io, evb_log log, evb_group_log_fn *each, void *context, bool *damaged,
@@ -162,11 +144,21 @@ evb_group_log *evb_group_log_new(evb_io *io, evb_log log, evb_group_log_fn *each
     return self;
 }
 
+/* Says that all is on disk, for who looks at it after the end. Nothing depends on it. */
+static void seal(evb_group_log *self) {
+    evb_buf frame = {0};
+    if (!evb_frame_add(&frame, &KIND, self->synced, NULL, 0) ||
+        evb_io_write_all(self->io, self->fd, frame.data, frame.size, (off_t)self->size))
+        self->io->truncate(self->io, self->fd, (off_t)self->size);
+    evb_buf_free(&frame);
+}
+
 void evb_group_log_destroy(evb_group_log **self) {
     if (!*self)
         return;
     if ((*self)->fd >= 0) {
-        evb_group_log_sync(*self);
+        if (evb_group_log_sync(*self) && (*self)->appended)
+            seal(*self);
         (*self)->io->close((*self)->io, (*self)->fd);
     }
     free(*self);
@@ -186,12 +178,10 @@ static bool fail_behind(evb_group_log *self, int why) {
 }
 
 bool evb_group_log_append(evb_group_log *self, const uint8_t *body, size_t size) {
-    uint8_t h[HEADER];
     evb_buf frame = {0};
     if (self->behind)
         return false;
-    write_header(h, body, size);
-    bool ok = evb_buf_add(&frame, h, HEADER) && evb_buf_add(&frame, body, size);
+    bool ok = evb_frame_add(&frame, &KIND, self->synced, body, size);
     if (!ok)
         errno = ENOMEM;
     ok = ok && evb_io_write_all(self->io, self->fd, frame.data, frame.size, (off_t)self->size) == 0;
@@ -201,7 +191,7 @@ bool evb_group_log_append(evb_group_log *self, const uint8_t *body, size_t size)
     else
         self->io->truncate(self->io, self->fd, (off_t)self->size);
     evb_buf_free(&frame);
-    self->dirty = true;
+    self->dirty = self->appended = true;
     return ok || fail_behind(self, why);
 }
 
@@ -211,9 +201,7 @@ bool evb_group_log_is_long(const evb_group_log *self) {
 
 bool evb_group_log_replace(evb_group_log *self, const uint8_t *body, size_t size) {
     evb_buf file = {0};
-    uint8_t h[HEADER];
-    write_header(h, body, size);
-    bool ok = evb_buf_add(&file, h, HEADER) && evb_buf_add(&file, body, size);
+    bool ok = evb_frame_add(&file, &KIND, EVB_FRAME_SAFE, body, size);
     if (!ok)
         errno = ENOMEM;
     ok = ok && (!self->damaged || keep_aside(self)) && evb_io_replace(self->io, NAME, file.data, file.size) == 0;
@@ -226,8 +214,8 @@ bool evb_group_log_replace(evb_group_log *self, const uint8_t *body, size_t size
         evb_log_say(&self->log, "%s: written again", NAME);
     self->io->close(self->io, self->fd);
     self->fd = fd;
-    self->size = self->snapshot = written;
-    self->dirty = self->behind = false;
+    self->size = self->snapshot = self->synced = written;
+    self->dirty = self->behind = self->appended = false;
     return true;
 }
 
@@ -237,5 +225,6 @@ bool evb_group_log_sync(evb_group_log *self) {
     if (self->dirty && self->io->datasync(self->io, self->fd))
         return fail_behind(self, errno);
     self->dirty = false;
+    self->synced = self->size;
     return !self->behind;
 }

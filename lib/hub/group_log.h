@@ -1,7 +1,6 @@
 /* group_log.h: the file groups.log, beside the journal: what the groups have done since a snapshot that it begins with.
  *
- * A file of frames, each a header of 16 bytes (magic "EVBG", u32 bytes of the body, u64 XXH3-64 of the body; big-endian)
- * and a body that only its writer understands. A frame is written in one piece, so that a killed hub loses none, and
+ * A file of frames (frames.h), whose bodies only their writer understands. A frame is written in one piece, so that a killed hub loses none, and
  * is on disk within a second of it; a torn end is cut off. */
 #ifndef EVB_GROUP_LOG_H
 #define EVB_GROUP_LOG_H

@@ -10,84 +10,28 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
-#include "base/bytes.h"
 #include "base/error.h"
+#include "hub/frames.h"
 
 static const char NAME[] = "scheduled.log";
 static const char NEW_NAME[] = "scheduled.log.new";
-static const uint8_t MAGIC[4] = {'E', 'V', 'B', 'S'};
-enum { HEADER = 16, WINDOW = 1 << 20, FLUSH = 1 << 20 };
+static const evb_frame_kind KIND = {"EVS2", "EVBS"};
+enum { FLUSH = 1 << 20 };
 
 struct evb_schedule_log {
     evb_io *io;
     evb_log log;
     int fd; /* -1: no file yet */
     uint64_t size;
+    uint64_t synced; /* bytes that are on disk */
     bool dirty;
-    int new_fd; /* of the rewrite under way; -1: none */
+    bool appended; /* since it was opened */
+    int new_fd;    /* of the rewrite under way; -1: none */
     uint64_t new_size;
     evb_buf out; /* of the rewrite, not yet written */
 };
 
-static bool add_frame(evb_buf *out, const uint8_t *body, size_t size) {
-    uint8_t h[HEADER];
-    memcpy(h, MAGIC, sizeof MAGIC);
-    evb_put32(h + 4, (uint32_t)size);
-    evb_put64(h + 8, XXH3_64bits(body, size));
-    return evb_buf_add(out, h, HEADER) && evb_buf_add(out, body, size);
-}
-
 /* ---- reading ---- */
-
-/* The file as it is read, a piece at a time. */
-typedef struct {
-    evb_schedule_log *log;
-    uint64_t end;
-    uint64_t from; /* of the piece */
-    evb_buf piece;
-    bool failed; /* errno says why */
-} reader;
-
-/* The bytes at..at + size of the file, or NULL: they are not there, or cannot be read. */
-static uint8_t *look(reader *r, uint64_t at, size_t size) {
-    if (r->failed || at > r->end || size > r->end - at)
-        return NULL;
-    if (at >= r->from && at + size <= r->from + r->piece.size)
-        return r->piece.data + (at - r->from);
-    size_t want = size > WINDOW ? size : WINDOW;
-    want = want > r->end - at ? (size_t)(r->end - at) : want;
-    r->piece.size = 0;
-    r->failed = !evb_buf_reserve(&r->piece, want) ||
-                evb_io_read_all(r->log->io, r->log->fd, r->piece.data, want, (off_t)at) != 0;
-    if (r->failed)
-        return NULL;
-    r->from = at;
-    r->piece.size = want;
-    return r->piece.data;
-}
-
-/* The body of the frame at `at`, and its size; NULL: there is no whole one. */
-static uint8_t *frame_at(reader *r, uint64_t at, size_t *size) {
-    const uint8_t *h = look(r, at, HEADER);
-    if (!h || memcmp(h, MAGIC, sizeof MAGIC) != 0)
-        return NULL;
-    *size = evb_get32(h + 4);
-    uint64_t sum = evb_get64(h + 8);
-    uint8_t *body = look(r, at + HEADER, *size);
-    return body && XXH3_64bits(body, *size) == sum ? body : NULL;
-}
-
-/* Whether no whole frame begins behind `at`: then what is there is an unfinished write. */
-static bool is_torn(reader *r, uint64_t at) {
-    size_t size;
-    for (at++; at + HEADER <= r->end && !r->failed; at++)
-        if (frame_at(r, at, &size))
-            return false;
-    return !r->failed;
-}
 
 static int cut_torn(evb_schedule_log *self, uint64_t end, evb_error *err) {
     evb_log_say(&self->log, "%s: its last %llu bytes were never finished: cut off", NAME,
@@ -106,21 +50,23 @@ static int fail_damaged(const evb_schedule_log *self, evb_error *err) {
 
 static int read_all(evb_schedule_log *self, evb_schedule_log_fn *each, void *context, evb_error *err) {
     off_t end = self->io->size(self->io, self->fd);
-    reader r = {.log = self, .end = end < 0 ? 0 : (uint64_t)end, .failed = end < 0};
-    uint8_t *body;
-    size_t size;
+    evb_frame_reader r = {.io = self->io, .fd = self->fd, .kind = &KIND, .end = end < 0 ? 0 : (uint64_t)end};
+    evb_frame frame;
     bool understood = true;
-    while (understood && self->size < r.end && (body = frame_at(&r, self->size, &size))) {
-        understood = each(context, self->size + HEADER, body, size);
-        self->size += understood ? HEADER + size : 0;
+    r.failed = end < 0;
+    while (understood && self->size < r.end && evb_frame_at(&r, self->size, &frame)) {
+        understood = !frame.size || each(context, self->size + frame.header, frame.body, frame.size);
+        self->size += understood ? frame.header + frame.size : 0;
     }
-    bool torn = understood && self->size < r.end && is_torn(&r, self->size);
+    bool torn = understood && self->size < r.end && evb_frame_torn(&r, self->size);
     evb_buf_free(&r.piece);
     if (r.failed)
         return evb_fail_errno(err, EVB_EIO, errno, "%s", NAME);
-    if (self->size == r.end)
-        return 0;
-    return torn ? cut_torn(self, r.end, err) : fail_damaged(self, err);
+    int rc = self->size == r.end ? 0 : torn ? cut_torn(self, r.end, err) : fail_damaged(self, err);
+    if (rc == 0 && self->io->datasync(self->io, self->fd)) /* a killed hub has left it in the page cache */
+        rc = evb_fail_errno(err, EVB_EIO, errno, "%s: cannot sync", NAME);
+    self->synced = self->size;
+    return rc;
 }
 
 evb_schedule_log *evb_schedule_log_new(evb_io *io, evb_log log, evb_schedule_log_fn *each, void *context,
@@ -153,9 +99,13 @@ static void drop_rewrite(evb_schedule_log *self) {
 void evb_schedule_log_destroy(evb_schedule_log **self) {
     if (!*self)
         return;
+    evb_error why;
     drop_rewrite(*self);
-    if ((*self)->fd >= 0)
+    if ((*self)->fd >= 0) {
+        if ((*self)->appended && evb_schedule_log_sync(*self, &why) == 0)
+            evb_schedule_log_append(*self, NULL, 0, NULL, &why);
         (*self)->io->close((*self)->io, (*self)->fd);
+    }
     free(*self);
     *self = NULL;
 }
@@ -195,15 +145,16 @@ int evb_schedule_log_append(evb_schedule_log *self, const uint8_t *body, size_t 
     int rc = self->fd < 0 ? create(self, err) : 0;
     if (rc)
         return rc;
-    rc = add_frame(&frame, body, size) ? write_frame(self, &frame, err)
-                                       : evb_fail(err, EVB_ENOMEM, "%s: out of memory", NAME);
+    rc = evb_frame_add(&frame, &KIND, self->synced, body, size)
+             ? write_frame(self, &frame, err)
+             : evb_fail(err, EVB_ENOMEM, "%s: out of memory", NAME);
     evb_buf_free(&frame);
     if (rc)
         return rc;
     if (offset)
-        *offset = self->size + HEADER;
-    self->size += HEADER + size;
-    self->dirty = true;
+        *offset = self->size + EVB_FRAME_HEADER;
+    self->size += EVB_FRAME_HEADER + size;
+    self->dirty = self->appended = true;
     return 0;
 }
 
@@ -211,6 +162,7 @@ int evb_schedule_log_sync(evb_schedule_log *self, evb_error *err) {
     if (self->dirty && self->io->datasync(self->io, self->fd))
         return evb_fail_errno(err, EVB_EIO, errno, "%s: fdatasync failed", NAME);
     self->dirty = false;
+    self->synced = self->size;
     return 0;
 }
 
@@ -241,11 +193,11 @@ static int flush_rewrite(evb_schedule_log *self, evb_error *err) {
 
 int evb_schedule_log_rewrite_add(evb_schedule_log *self, const uint8_t *body, size_t size, uint64_t *offset,
                                  evb_error *err) {
-    if (!add_frame(&self->out, body, size))
+    if (!evb_frame_add(&self->out, &KIND, EVB_FRAME_SAFE, body, size))
         return fail_rewrite(self, EVB_ENOMEM, ENOMEM, err);
     if (offset)
-        *offset = self->new_size + HEADER;
-    self->new_size += HEADER + size;
+        *offset = self->new_size + EVB_FRAME_HEADER;
+    self->new_size += EVB_FRAME_HEADER + size;
     return self->out.size >= FLUSH ? flush_rewrite(self, err) : 0;
 }
 
@@ -259,7 +211,7 @@ int evb_schedule_log_rewrite_end(evb_schedule_log *self, evb_error *err) {
         return fail_rewrite(self, EVB_ESTORE, errno, err);
     self->io->close(self->io, self->fd);
     self->fd = self->new_fd;
-    self->size = self->new_size;
+    self->size = self->synced = self->new_size;
     self->new_fd = -1;
     self->dirty = false;
     evb_buf_free(&self->out);

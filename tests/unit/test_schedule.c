@@ -525,7 +525,7 @@ static void damage_is_not_passed_over(void **state) {
     f->real->pwrite(f->real, fd, "????", 4, 100);
     f->real->close(f->real, fd);
     assert_false(open_hub(f));
-    assert_non_null(strstr(f->said, "scheduled.log: damaged at byte 41"));
+    assert_non_null(strstr(f->said, "scheduled.log: damaged at byte 49"));
 }
 
 static void what_cannot_be_scheduled_is_refused(void **state) {
