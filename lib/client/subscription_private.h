@@ -1,4 +1,5 @@
-/* subscription_private.h: a subscription, shared by subscription.c (replay, feed, gaps) and locate.c (where to start). */
+/* subscription_private.h: a subscription, shared by subscription.c (replay, feed, gaps), fetch.c (pieces of
+ * the journal), feed.c (the connection) and locate.c (where to start). */
 #ifndef EVB_SUBSCRIPTION_PRIVATE_H
 #define EVB_SUBSCRIPTION_PRIVATE_H
 
@@ -133,9 +134,6 @@ void evb_sub_locate(evb_sub *self);
 
 /* Asks for the hub's first and head; calls then once they are set. */
 void evb_sub_ask_status(evb_sub *self, void (*then)(evb_sub *self));
-
-/* Asks for from..to (0: the head), to be read in SUB_REPLAY or SUB_REPAIR. */
-void evb_sub_fetch(evb_sub *self, uint64_t from, uint64_t to);
 
 /* Tells the hub who we are and where, if it is time. */
 void evb_sub_hello(evb_sub *self, int64_t now_ns);
