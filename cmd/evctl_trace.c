@@ -78,6 +78,18 @@ static int take_step(void *context, const evb_event *event, evb_error *err) {
     return EVCTL_STOP;
 }
 
+/* One in between was purged: the first of all, which the correlation names unless it is somebody's own, may be there. */
+static int look_behind_gap(trace *t, evb_error *err) {
+    step s = {.found = false};
+    uint64_t seq;
+    if (evb_number_parse(t->correlation, &seq) || !seq || seq >= t->gone)
+        return 0;
+    int rc = evctl_read(t->self, EVERYTHING, 1, seq, seq, take_step, &s, err);
+    if (rc == 0 && s.found && !s.parent && !s.correlation_size)
+        t->top = seq;
+    return rc;
+}
+
 /* Finds the first event that is left of those that led to seq. EVB_EGONE: seq itself is not there. */
 static int climb(trace *t, uint64_t seq, evb_error *err) {
     step s = {.parent = seq};
@@ -102,7 +114,7 @@ static int climb(trace *t, uint64_t seq, evb_error *err) {
                 t->top);
     if (!t->correlation_size)
         t->correlation_size = evb_number_text(t->gone ? t->gone : t->top, t->correlation);
-    return 0;
+    return t->gone ? look_behind_gap(t, err) : 0;
 }
 
 /* ---- the tree ---- */

@@ -26,7 +26,7 @@ typedef struct {
 
 struct run_tell {
     run_tell_options how;
-    evb_cause cause; /* of what evrun itself is run for */
+    evb_cause cause; /* of the next event: what evrun itself is run for, then the start where its seq is known */
     pthread_t thread;
     bool running;
     pthread_mutex_t lock; /* of what follows */
@@ -75,10 +75,19 @@ static int open_way(run_tell *self, evb_error *err) {
     return self->bus ? 0 : err->code;
 }
 
-static int publish(run_tell *self, const evb_event *event, bool *kept, evb_error *err) {
+/* Publishes the event or keeps it; event->seq is its place then, 0 where that is not known. */
+static int publish(run_tell *self, evb_event *event, bool *kept, evb_error *err) {
     *kept = false;
-    return self->spool ? evb_spool_publish(self->spool, self->bus, event, kept, err)
-                       : evb_publish(self->bus, event, NULL, err);
+    event->seq = 0;
+    return self->spool ? evb_spool_publish(self->spool, self->bus, event, &event->seq, kept, err)
+                       : evb_publish(self->bus, event, &event->seq, err);
+}
+
+/* What was started is the cause of how it ends. */
+static void follow(run_tell *self, const evb_event *started) {
+    evb_cause next; /* the event still has the text of the one before */
+    evb_cause_of(started, &next);
+    self->cause = next;
 }
 
 static void tell(run_tell *self, const told *t) {
@@ -100,6 +109,8 @@ static void tell(run_tell *self, const told *t) {
         event.size = t->small.size;
         rc = publish(self, &event, &kept, &err);
     }
+    if (rc == 0 && event.seq)
+        follow(self, &event);
     if (rc)
         fprintf(stderr, "evrun: %s: not published: %s\n", topic, err.text);
     else if (kept && self->how.verbose)

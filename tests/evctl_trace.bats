@@ -83,6 +83,21 @@ WHOLE='1 order.paid {"total":3}
     run -1 evctl trace 7
 }
 
+@test "one in between is gone: it is said, and all that is left is shown" {
+    start_hub
+    publish_all
+    evctl purge stock.low
+    run -0 --separate-stderr evctl trace 8
+    assert_equal "$stderr" 'evctl: seq 7, of which seq 8 came, is gone from the journal'
+    assert_equal "$(sed 's/ 20[-0-9T:.]*Z / /' <<<"$output")" '1 order.paid {"total":3}
+  3 mail.wanted mail
+    6 mail.sent
+  4 stock.taken two lines
+8 stock.bought 10'
+    evctl trim --before 4
+    assert_equal "$(tree 8 2>/dev/null)" '8 stock.bought 10'
+}
+
 @test "attempts in vain, dead letters and what was edited hang below their events" {
     start_hub
     evsub -g g -n 0 t.bad

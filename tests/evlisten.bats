@@ -60,13 +60,20 @@ shell = printf '%s %s %s' "\$(cat)" "\$COLOUR" "\$(pwd)"
 env = COLOUR=red
 cwd = $BATS_TEST_TMPDIR/there
 publish = out.expr
+[listener script]
+on = t
+run = there/script of mine
+publish = out.script
 C
+    echo 'printf "%s of %s" "$(cat)" "$*"' >there/script # no #!: for the shell
+    chmod +x there/script
     start_listen l.conf
     evpub t '{"n":4}'
-    wait_for_events 3 'out.*' >/dev/null
+    wait_for_events 4 'out.*' >/dev/null
     run -0 evsub --from first -e -t 'out.*'
     assert_line "out.plain$TAB{\"n\":4}"
     assert_line "out.json${TAB}t{\"n\":4}"
+    assert_line "out.script$TAB{\"n\":4} of of mine"
     assert_line "out.expr${TAB}5 red $BATS_TEST_TMPDIR/there"
 }
 

@@ -335,7 +335,35 @@ job.true.started'
     evpub first x
     run -0 evsub --from first -n 1 first -- evrun -t j -- true
     run -0 evsub --from first -e -J 'j.*'
-    assert_equal "$(jq -c '.headers | [.cause, .correlation, .depth]' <<<"$output" | uniq)" '["1","1","1"]'
+    assert_equal "$(jq -c '.headers | [.cause, .correlation, .depth]' <<<"$output" | tr '\n' ' ')" \
+        '["1","1","1"] ["2","1","2"] '
+}
+
+@test "the end has the start as its cause, where the hub has that" {
+    start_hub
+    run -0 evrun -t j -- true
+    run -0 evsub --from first -e -J 'j.*'
+    assert_equal "$(jq -c '.headers | [.cause, .correlation, .depth]' <<<"$output" | tr '\n' ' ')" \
+        '[null,null,null] ["1","1","1"] '
+    kill_hub
+    run -0 evrun --timeout 0.1 -t k -- true
+    start_hub
+    evpub --spool
+    run -0 evsub --from first -e -J 'k.*'
+    assert_equal "$(jq -c '.headers.cause' <<<"$output" | tr '\n' ' ')" 'null null '
+}
+
+@test "a script without #! is run by the shell" {
+    mkdir dir
+    echo 'echo "it: $0 $*"; exit 3' >dir/script
+    chmod +x dir/script
+    run -3 evrun -t j -- dir/script 'a b' c
+    assert_output 'it: dir/script a b c'
+    PATH=$PWD/none:$PWD/dir:$PATH run -3 evrun -t j -- script x
+    assert_output "it: $PWD/dir/script x"
+    : >dir/empty
+    chmod +x dir/empty
+    run -0 evrun -t j -- dir/empty
 }
 
 @test "a hub that takes no such payload gets the event without the output" {

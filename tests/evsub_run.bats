@@ -93,6 +93,15 @@ publish() { printf '%s\n' "${@:2}" | evpub "$1"; }
     run -64 evsub --keep --batch 2 -- cat
 }
 
+@test "a script without #! is run by the shell" {
+    start_hub
+    evpub t 'of the event'
+    echo 'echo "$1: $(cat)"' >script
+    chmod +x script
+    run -0 evsub --from first -e t -- ./script it
+    assert_output 'it: of the event'
+}
+
 @test "--shell: a line of the shell" {
     start_hub
     publish t x

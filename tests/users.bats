@@ -330,6 +330,20 @@ replay() { # ARG…
 
 # ---- a command for each event ----
 
+@test "mosquitto 2711: a file with a topic and a command for each listener, as a crontab" {
+    start_hub
+    cat >listeners.conf <<'C'
+[listener bell]
+on = door.#
+run = tr a-z A-Z
+publish = rung
+C
+    start_ready listen.out listen.err evlisten listeners.conf
+    evpub door.front ding
+    run -0 timeout 30 evsub --from first -n 1 rung
+    assert_output DING
+}
+
 @test "nats.go 200: a command for each event" {
     start_hub
     start_sub ran job.# -- sh -c 'echo "$EVBUS_TOPIC: $(cat)"'
@@ -353,7 +367,7 @@ replay() { # ARG…
     run -1 grep -F pwned line
 }
 
-@test "mqtt-launcher 38: a command that takes long blocks no other" {
+@test "mqtt-launcher 38, mqttwarn 16, watchexec 123: a command that takes long blocks no other" {
     start_hub
     mkfifo gate
     start_sub slow slow -- sh -c 'read -r _ <gate; echo done'

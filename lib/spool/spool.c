@@ -510,11 +510,18 @@ bool evb_spool_keeps(int code) {
     return code == EVB_ENOHUB || code == EVB_ETIMEDOUT || code == EVB_ESTORE || code == EVB_EBUSY;
 }
 
+static void note_seq(void *context, uint64_t seq, uint64_t version, uint64_t count) {
+    (void)version;
+    (void)count;
+    *(uint64_t *)context = seq;
+}
+
 /* Publishes the event, with the spool empty; what comes of it when the hub does not answer goes to the spool. */
-static int publish_now(evb_spool *self, evb_bus *bus, const evb_event *event, uint64_t head, bool *kept,
-                       evb_error *err) {
+static int publish_now(evb_spool *self, evb_bus *bus, const evb_event *event, uint64_t head, uint64_t *seq,
+                       bool *kept, evb_error *err) {
+    const evb_pub_options how = {.stored = note_seq, .context = seq};
     evb_error why;
-    evb_pub *pub = evb_pub_new(bus, NULL, err);
+    evb_pub *pub = evb_pub_new(bus, &how, err);
     if (!pub)
         return EVB_ENOMEM;
     int rc;
@@ -533,13 +540,15 @@ static int publish_now(evb_spool *self, evb_bus *bus, const evb_event *event, ui
     return rc;
 }
 
-int evb_spool_publish(evb_spool *self, evb_bus *bus, const evb_event *event, bool *kept, evb_error *err) {
+int evb_spool_publish(evb_spool *self, evb_bus *bus, const evb_event *event, uint64_t *seq, bool *kept,
+                      evb_error *err) {
     evb_spool_delivery how;
     evb_error why;
+    *seq = 0;
     *kept = false;
     int rc = evb_spool_deliver(self, bus, &how, err);
     if (rc == 0)
-        return publish_now(self, bus, event, how.head, kept, err);
+        return publish_now(self, bus, event, how.head, seq, kept, err);
     if (!evb_spool_keeps(rc))
         return rc;
     int busy = rc;

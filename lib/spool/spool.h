@@ -38,11 +38,12 @@ const char *evb_spool_where(const evb_spool *self);
 
 /* Delivers what waits, publishes the event and blocks until it is stored; where the hub does not take it now (EVB_ENOHUB,
  * EVB_ETIMEDOUT, EVB_ESTORE, or another process is delivering) it is on disk in the spool when this returns. Never both,
- * never twice. event->time_ns: when it was made; 0: now.
+ * never twice. event->time_ns: when it was made; 0: now. *seq: where it is stored; 0: that is not known.
  * 0 and *kept: it waits in the spool, and *err says why (text is of the hub; code too). Else EVB_EDATA: it is not valid, or
  * larger than the hub takes; EVB_EPERM; or it is neither stored nor in the spool: EVB_ESTORE: the disk is full, or
  * the spool is; EVB_EIO, EVB_ENOMEM. */
-int evb_spool_publish(evb_spool *self, evb_bus *bus, const evb_event *event, bool *kept, evb_error *err);
+int evb_spool_publish(evb_spool *self, evb_bus *bus, const evb_event *event, uint64_t *seq, bool *kept,
+                      evb_error *err);
 
 /* ---- its parts ---- */
 
