@@ -16,6 +16,7 @@
 static const int64_t TIMEOUT_DEFAULT_NS = 5 * EVB_SECOND_NS;
 static const int64_t GRACE_NS = 250 * EVB_MILLISECOND_NS;
 static const int64_t BACKOFF_LEAST_NS = 10 * EVB_MILLISECOND_NS;
+static const int64_t BACKOFF_SOON_NS = 40 * EVB_MILLISECOND_NS;
 static const int64_t BACKOFF_MOST_NS = 250 * EVB_MILLISECOND_NS;
 
 /* A link to the hub at url, or where this user's hub is by default. */
@@ -292,7 +293,10 @@ static bool take_reply(evb_bus *bus) {
 /* ---- connections and time ---- */
 
 int64_t evb_bus_backoff(int64_t *backoff_ns) {
-    *backoff_ns = *backoff_ns ? *backoff_ns * 2 : BACKOFF_LEAST_NS;
+    if (*backoff_ns < BACKOFF_SOON_NS)
+        *backoff_ns = *backoff_ns ? *backoff_ns * 2 : BACKOFF_LEAST_NS;
+    else
+        *backoff_ns += *backoff_ns / 100;
     if (*backoff_ns > BACKOFF_MOST_NS)
         *backoff_ns = BACKOFF_MOST_NS;
     return *backoff_ns;

@@ -109,7 +109,8 @@ int evb_bus_explain(const evb_bus *bus, evb_channel *channel, bool was_up, evb_e
  * *grace_ns: when the second look is due; 0 at first, and again after each progress. */
 bool evb_bus_expired(int64_t now, int64_t deadline, int64_t *grace_ns);
 
-/* The next pause before connecting again: 10 ms, doubling up to 250 ms. */
+/* The next pause before connecting again: 10 ms, 20, 40, then a hundredth more each time, up to 250 ms after some 20 s:
+ * a hub that is killed again and again does not live long, and must still be met. */
 int64_t evb_bus_backoff(int64_t *backoff_ns);
 
 void evb_bus_drive(evb_bus *bus, evb_driven *driven);
