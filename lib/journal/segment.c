@@ -32,7 +32,7 @@ bool evb_segment_named(const char *name, uint64_t *first) {
         return false;
     errno = 0;
     *first = strtoull(name, NULL, 10);
-    return errno == 0 && *first > 0;
+    return errno == 0 && *first > 0 && *first <= EVB_SEQ_MOST;
 }
 
 typedef struct {
