@@ -288,7 +288,9 @@ static bool read_records(frame *f, bool fresh) {
     if (!number(f, &due) || !number(f, &acked))
         return false;
     for (; f->at < f->end; f->at += rec.size) {
-        if (evb_record_parse(f->at, (size_t)(f->end - f->at), &rec) || !rec.count ||
+        /* what could not be read again when it is due would end the hub then */
+        if (evb_record_parse(f->at, (size_t)(f->end - f->at), &rec) || !evb_record_intact(f->at, rec.size) ||
+            evb_record_check_events(&rec, EVB_PAYLOAD_MOST, NULL) ||
             !evb_schedule_add(s, (int64_t)due, &rec, f->offset + (uint64_t)(f->at - start)))
             return false;
         s->next = rec.seq + rec.count > s->next ? rec.seq + rec.count : s->next;
