@@ -53,7 +53,7 @@ static void add_good(writing *w) {
                      : how & 2 ? 1
                                : 2,
              events = 1 + (how >> 2) % 5;
-    add_record(w, topic, events, w->next, w->version[topic] + 1, fuzz_now_ns + (int64_t)w->next);
+    add_record(w, topic, events, w->next, w->version[topic] + 1, fuzz_now_ns + (int64_t)(w->next % EVB_SECOND_NS));
     w->next += events;
     w->last[topic] = w->next - 1;
     w->version[topic] += events;
