@@ -136,7 +136,8 @@ int evctl_purge(evctl *self, evb_error *err) {
         return rc ? rc : err->code;
     json_t *events = json_array_get(results, 0), *head = json_array_get(results, 1);
     if (json_is_integer(events))
-        snprintf(line, sizeof line, "%lld events are gone", (long long)json_integer_value(events));
+        snprintf(line, sizeof line, "%lld %s gone", (long long)json_integer_value(events),
+                 json_integer_value(events) == 1 ? "event is" : "events are");
     else
         snprintf(line, sizeof line, "what matched up to seq %lld is gone", (long long)json_integer_value(head));
     evctl_say_done(self, line, json_pack("{sOsO}", "events", events, "head", head));
