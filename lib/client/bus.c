@@ -5,12 +5,14 @@
  * there or the hub has been silent for the timeout, and after each new connection all of the list is sent again, in
  * order (publishing is idempotent, the other requests only look). Nobody else reads the requests' channel.
  * Leaves to others: what the answers mean (publisher.c, subscription.c, locate.c), sockets (net/link.c). */
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/paths.h"
+#include "base/utf8.h"
 #include "client/client_private.h"
 
 static const int64_t TIMEOUT_DEFAULT_NS = 5 * EVB_SECOND_NS;
@@ -250,9 +252,9 @@ static bool read_head(const evb_message *head, uint64_t *id, evb_reply *reply, c
     if (!evb_mp_str(&mp, &why, &size))
         return false;
     reply->results = mp; /* what stands behind the text */
-    size = size < text_size ? size : text_size - 1;
-    memcpy(text, why, size);
-    text[size] = 0;
+    evb_utf8_copy(text, text_size, why, size, true);
+    if (!size) /* who is told of an error is told something */
+        snprintf(text, text_size, "the hub gives no reason");
     reply->text = text;
     reply->results = mp;
     return true;

@@ -100,7 +100,7 @@ const char *evb_record_parse(uint8_t *data, size_t size, evb_record *out) {
     if (out->count != evb_get32(data + H_COUNT) || out->seq != evb_get64(data + H_SEQ) ||
         out->time_ns != (int64_t)evb_get64(data + H_TIME))
         return "its header and its batch disagree";
-    if (out->seq > INT64_MAX) /* so that no seq behind it wraps */
+    if (out->seq > EVB_SEQ_MOST || out->count > EVB_SEQ_MOST - out->seq)
         return "its seq is larger than a seq can be";
     return NULL;
 }

@@ -53,6 +53,9 @@ enum {
     EVB_FLAG_LIVE = 1
 };
 
+/* The seq behind a record's last is no larger, nor where a segment begins: so that none wraps. */
+#define EVB_SEQ_MOST ((uint64_t)INT64_MAX)
+
 /* A record or feed frame taken apart; pointers into its bytes. */
 typedef struct {
     uint8_t *record; /* its header, or NULL for a feed frame */

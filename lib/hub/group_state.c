@@ -171,10 +171,13 @@ static evb_patterns *read_patterns(evb_mp *mp) {
     return patterns;
 }
 
+/* No time that a request may set is longer (groups.c): a moment and such a time do not wrap. */
+static const uint64_t TIME_MOST = INT64_MAX / 4;
+
 static bool read_settings(evb_mp *mp, evb_group_settings *s, bool *paused) {
     uint64_t values[5] = {0}, wait;
     uint32_t count;
-    if (!evb_mp_array(mp, &count) || count < 4 || count > 5 || !numbers(mp, values, count) ||
+    if (!evb_mp_array(mp, &count) || count < 4 || count > 5 || !numbers(mp, values, count) || values[0] > TIME_MOST ||
         !evb_mp_array(mp, &count) || count > EVB_BACKOFF_MAX)
         return false;
     *s = (evb_group_settings){.ack_wait_ns = (int64_t)values[0],
@@ -184,7 +187,7 @@ static bool read_settings(evb_mp *mp, evb_group_settings *s, bool *paused) {
                               .listener = values[4] & MARK_LISTENER};
     *paused = values[4] & MARK_PAUSED;
     for (; s->backoff_count < count; s->backoff_count++) {
-        if (!evb_mp_uint(mp, &wait))
+        if (!evb_mp_uint(mp, &wait) || wait > TIME_MOST)
             return false;
         s->backoff_ns[s->backoff_count] = (int64_t)wait;
     }

@@ -272,6 +272,14 @@ static bool number(frame *f, uint64_t *value) {
     return true;
 }
 
+/* One that no clock says would make what is reckoned with it wrap. */
+static bool time_number(frame *f, int64_t *value) {
+    uint64_t n;
+    bool ok = number(f, &n) && n <= INT64_MAX;
+    *value = ok ? (int64_t)n : 0;
+    return ok;
+}
+
 static bool read_head(frame *f) {
     if (f->end - f->at != EVB_PRODUCER_SIZE + 8)
         return false;
@@ -280,16 +288,22 @@ static bool read_head(frame *f) {
     return number(f, &f->schedule->next);
 }
 
+/* What could not be read again when it is due would end the hub then. */
+static bool read_record(frame *f, evb_record *rec) {
+    return !evb_record_parse(f->at, (size_t)(f->end - f->at), rec) && evb_record_intact(f->at, rec->size) &&
+           !evb_record_check_events(rec, EVB_PAYLOAD_MOST, NULL) && rec->time_ns >= 0;
+}
+
 static bool read_records(frame *f, bool fresh) {
     evb_schedule *s = f->schedule;
-    uint64_t due, acked;
+    int64_t due;
+    uint64_t acked;
     evb_record rec;
     uint8_t *start = f->at - 1;
-    if (!number(f, &due) || !number(f, &acked))
+    if (!time_number(f, &due) || !number(f, &acked))
         return false;
     for (; f->at < f->end; f->at += rec.size) {
-        if (evb_record_parse(f->at, (size_t)(f->end - f->at), &rec) || !rec.count ||
-            !evb_schedule_add(s, (int64_t)due, &rec, f->offset + (uint64_t)(f->at - start)))
+        if (!read_record(f, &rec) || !evb_schedule_add(s, due, &rec, f->offset + (uint64_t)(f->at - start)))
             return false;
         s->next = rec.seq + rec.count > s->next ? rec.seq + rec.count : s->next;
         if (!fresh)
@@ -344,14 +358,15 @@ static bool read_fired(frame *f) {
 }
 
 static bool read_producer(frame *f) {
-    uint64_t used, last, v[3];
+    int64_t used;
+    uint64_t last, v[3];
     if (f->end - f->at < EVB_PRODUCER_SIZE)
         return false;
     const uint8_t *id = f->at;
     f->at += EVB_PRODUCER_SIZE;
-    if (!number(f, &used) || !number(f, &last))
+    if (!time_number(f, &used) || !number(f, &last))
         return false;
-    evb_due_producer *p = evb_schedule_producer(f->schedule, id, (int64_t)used);
+    evb_due_producer *p = evb_schedule_producer(f->schedule, id, used);
     while (p && f->at < f->end)
         if (!number(f, &v[0]) || !number(f, &v[1]) || !number(f, &v[2]) ||
             !evb_schedule_remember(p, v[0], v[1], v[2]))

@@ -234,6 +234,15 @@ static int write_records(evb_journal *self, const evb_record *recs, size_t count
     return evb_fail_errno(err, EVB_ESTORE, why, "cannot store");
 }
 
+/* Only a journal that somebody has made up comes near the end of the seqs: it takes no more, and stays readable. */
+static int check_seqs(const evb_journal *self, const evb_record *recs, size_t count, evb_error *err) {
+    uint64_t next = evb_journal_active(self)->next;
+    for (size_t i = 0; i < count; next += recs[i++].count)
+        if (next > EVB_SEQ_MOST - recs[i].count)
+            return evb_fail(err, EVB_ESTORE, "journal: no seqs are left behind %" PRIu64, next - 1);
+    return 0;
+}
+
 static size_t total_size(const evb_record *recs, size_t count) {
     size_t size = 0;
     for (size_t i = 0; i < count; i++)
@@ -252,6 +261,7 @@ static int note_milestone(evb_journal *self, const evb_record *rec, size_t i, ev
 int evb_journal_append(evb_journal *self, evb_record *recs, size_t count, int64_t now_ns, evb_error *err) {
     size_t size = total_size(recs, count), done = 0;
     int rc = check_room(self, err);
+    rc = rc ? rc : check_seqs(self, recs, count, err);
     if (rc == 0 && evb_journal_active(self)->size &&
         evb_journal_active(self)->size + size > self->options.segment_bytes)
         rc = evb_journal_roll(self, now_ns, err);

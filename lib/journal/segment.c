@@ -17,6 +17,7 @@
 #include "base/error.h"
 
 enum { PLACE_EVERY = 16 * 1024, INDEX_HEAD = 24, INDEX_PLACE = 24, INDEX_TAIL = 8, NAME_DIGITS = 20 };
+static const char AGAIN[] = "a seq comes again";
 static const uint8_t INDEX_MAGIC[8] = {'E', 'V', 'B', 'X', 1};
 
 void evb_segment_name(uint64_t first, char out[EVB_SEGMENT_NAME]) {
@@ -32,7 +33,7 @@ bool evb_segment_named(const char *name, uint64_t *first) {
         return false;
     errno = 0;
     *first = strtoull(name, NULL, 10);
-    return errno == 0 && *first > 0;
+    return errno == 0 && *first > 0 && *first <= EVB_SEQ_MOST;
 }
 
 typedef struct {
@@ -113,13 +114,16 @@ static int build_index(evb_segment *seg, evb_io *io, evb_error *err) {
     evb_scan_start(&scan, io, seg->fd, 0, size);
     seg->size = 0;
     seg->next = seg->first;
-    while ((rc = evb_scan_next(&scan, &rec, &why)) > 0)
-        if (!evb_segment_note(seg, &rec)) {
+    while ((rc = evb_scan_next(&scan, &rec, &why)) > 0) {
+        if (rec.seq < seg->next) /* who begins to read behind the one before would get it twice */
+            rc = evb_fail(&why, EVB_EDAMAGED, AGAIN);
+        else if (!evb_segment_note(seg, &rec))
             rc = evb_fail(&why, EVB_ENOMEM, "out of memory");
+        if (rc < 0)
             break;
-        }
+    }
     if (rc < 0)
-        rc = evb_segment_fail(seg, rc, scan.offset, seg->next, why.text, err);
+        rc = evb_segment_fail(seg, rc, seg->size, seg->next, why.text, err);
     seg->size = size;
     seg->next = next;
     evb_scan_free(&scan);
@@ -243,10 +247,10 @@ int evb_segment_seek(const evb_segment *seg, evb_io *io, uint64_t seq, evb_scan 
     evb_error why;
     int rc;
     evb_scan_start(scan, io, seg->fd, place_of(seg, seq).offset, seg->size);
-    uint64_t least = 0; /* what a record before has is not found again in a later one */
+    uint64_t least = seg->first; /* what a record before has is not found again in a later one */
     for (uint64_t start = scan->offset; (rc = evb_scan_next(scan, &rec, &why)) > 0; start = scan->offset) {
         if (rec.seq < least)
-            return evb_segment_fail(seg, EVB_EDAMAGED, start, seq, "a seq comes again", err);
+            return evb_segment_fail(seg, EVB_EDAMAGED, start, seq, AGAIN, err);
         if (rec.seq + rec.count > seq) {
             scan->offset = start;
             return 0;

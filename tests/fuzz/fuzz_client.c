@@ -102,9 +102,9 @@ static void subscribe(evb_bus *bus, fuzz_input *in) {
     if (fixed.group) {
         fixed.has_to = false;
         fixed.to = 0;
-        if (fixed.from == EVB_FROM_LAST_PER_TOPIC)
-            fixed.from = EVB_FROM_FIRST;
     }
+    if ((fixed.group || fixed.has_to) && fixed.from == EVB_FROM_LAST_PER_TOPIC) /* evb_sub_new refuses these */
+        fixed.from = EVB_FROM_FIRST;
     run_sub(bus, in, &fixed);
 }
 

@@ -53,10 +53,11 @@ static void add_good(writing *w) {
                      : how & 2 ? 1
                                : 2,
              events = 1 + (how >> 2) % 5;
-    add_record(w, topic, events, w->next, w->version[topic] + 1, fuzz_now_ns + (int64_t)w->next);
+    add_record(w, topic, events, w->next, w->version[topic] + 1, fuzz_now_ns + (int64_t)(w->next % EVB_SECOND_NS));
     w->next += events;
     w->last[topic] = w->next - 1;
     w->version[topic] += events;
+    w->spoilt |= w->next > EVB_SEQ_MOST; /* no record has such a seq */
     if (!w->spoilt)
         w->whole = w->next;
 }
@@ -120,15 +121,18 @@ static void end_segment(writing *w) {
     w->segment.size = w->index.size = 0;
 }
 
-/* The next segment mostly begins where this one ends. */
+/* The next segment mostly begins where this one ends. What begins beyond the last seq is none, but a file of another
+ * name: what stands whole is then that of the segment before. */
 static void begin_segment(writing *w) {
     uint64_t delta = fuzz_number(w->in, 1);
     uint64_t first = delta < 200 ? w->next : w->next + delta - 200;
     if (first <= w->first)
         return;
     end_segment(w);
-    w->first = w->next = w->whole = first;
-    w->spoilt = false;
+    w->first = w->next = first;
+    w->spoilt = first > EVB_SEQ_MOST;
+    if (!w->spoilt)
+        w->whole = first;
 }
 
 static void write_item(writing *w) {
