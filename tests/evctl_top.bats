@@ -232,10 +232,10 @@ DO
     screen=$PID
     exec 8>told
     printf '%s\n' 'see Topics 100\.0k' 'see TOPIC.*\ntopic.n77777 +[1-9]' 'touch full' >&8
-    wait_for_text full .
+    wait_for_text full . 60 # a look at so many topics is spread over seconds
     before=$(ticks "$(<full)" "$HUB_PID")
     printf '%s\n' 'pause 5' 'touch later' >&8
-    wait_for_text later .
+    wait_for_text later . 60
     after=$(ticks "$(<full)" "$HUB_PID")
     printf '%s\n' 'keys q' 'exit 0' >&8
     exec 8>&-
