@@ -309,6 +309,7 @@ set_clock() { # OFFSET
     file=$(spool_file)
     start_hub
     kill -STOP "$HUB_PID"
+    : >"$file.lock" # which is waited for
     start evpub --spool 2>first.err
     first=$PID
     follow "$PATIENCE" "$file.lock" grep -q "$first"
