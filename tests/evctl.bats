@@ -335,7 +335,7 @@ PY
 
 # A hub of another age: it answers each request as the real one does one that it does not know.
 old_hub() {
-    "$PYTHON" - "$BATS_TEST_TMPDIR/bus/hub" <<'PY'
+    exec "$PYTHON" - "$BATS_TEST_TMPDIR/bus/hub" <<'PY'
 import os, sys, msgpack, zmq
 os.mkdir(os.path.dirname(sys.argv[1]), 0o700)
 router = zmq.Context().socket(zmq.ROUTER)
