@@ -2,25 +2,6 @@
 bats_require_minimum_version 1.5.0
 load helper
 
-# Publishes the lines of FILE with evpub ARG... while the hub is killed KILLS times and started again each time.
-stream_with_kills() { # FILE KILLS ARG…
-    local stream line count=0
-    mkfifo control report
-    start timeout 110 "$PYTHON" "$ROOT/tests/peers/stream.py" "$1" "$2" evpub -p "${@:3}" 2>stream.err
-    stream=$PID
-    exec 7<>control 8<report
-    echo "$HUB_PID" >&7
-    while read -r -t 110 -u 8 line; do
-        wait_for_exit "$HUB_PID" || true
-        start_hub || return
-        count=$((count + 1))
-        echo "$HUB_PID" >&7
-    done
-    exec 7>&- 8<&-
-    wait_for_exit "$stream" || { echo "stream.py, evpub: $?, $count kills: $(cat stream.err)" >&2; return 1; }
-    [[ $count == "$2" ]]
-}
-
 # 100 bytes each, as of numbers.
 numbered_lines() { # COUNT
     seq -f "%099.0f" "$1"
@@ -49,10 +30,10 @@ start_from() { # FIFO COMMAND…
     # awk: topic changes with each line, and in runs
     numbered_lines 60000 | awk '{ print "load.t" (NR % 7 + int(NR / 1000) % 3) "\t" $0 }' >lines
     start_hub
-    start_sub live --timeout 20 -n 60000 -t 'load.#'
-    start_sub one --timeout 20 -n "$(grep -c '^load.t3' lines)" -t load.t3
+    start_sub live --timeout 60 -n 60000 -t 'load.#'
+    start_sub one --timeout 60 -n "$(grep -c '^load.t3' lines)" -t load.t3
     local one=$SUB_PID all=${STARTED[1]}
-    stream_with_kills lines 8 --timeout 20 -T
+    stream_with_kills lines 8 --timeout 60 -T
     wait_for_exit "$all" 30
     wait_for_exit "$one" 30
     cmp lines live

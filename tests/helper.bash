@@ -113,6 +113,26 @@ kill_hub() {
     wait_for_exit "$HUB_PID" || true
 }
 
+# Publishes the lines of FILE with evpub ARG... while the hub is killed KILLS times and started again each time.
+# Where the machine is slow a hub lives for a moment only, and a client may miss some: give those a timeout of 60 s.
+stream_with_kills() { # FILE KILLS ARG…
+    local stream line count=0
+    mkfifo control report
+    start timeout 110 "$PYTHON" "$ROOT/tests/peers/stream.py" "$1" "$2" evpub -p "${@:3}" 2>stream.err
+    stream=$PID
+    exec 7<>control 8<report
+    echo "$HUB_PID" >&7
+    while read -r -t 110 -u 8 line; do
+        wait_for_exit "$HUB_PID" || true
+        start_hub || return
+        count=$((count + 1))
+        echo "$HUB_PID" >&7
+    done
+    exec 7>&- 8<&-
+    wait_for_exit "$stream" || { echo "stream.py, evpub: $?, $count kills: $(cat stream.err)" >&2; return 1; }
+    [[ $count == "$2" ]]
+}
+
 # Starts evsub ARG… in the background, stdout to OUT and stderr to OUT.err, and waits until it is subscribed. $SUB_PID.
 start_sub() { # OUT ARG…
     local out=$1 status=0
