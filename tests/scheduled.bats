@@ -131,20 +131,21 @@ seqs_of() { jq -r .seq; }
     assert_output --partial "0 damaged places, 0 seqs lost"
 }
 
-@test "100,000 scheduled on 100,000 topics; the hub killed while it publishes them; each once and in order" {
-    local i
+@test "100,000 scheduled on as many topics; the hub killed while it publishes them; each once and in order" {
+    local i count=100000
+    [[ ${EVB_SAN:-} != 1 ]] || count=20000 # there it is ten times as slow
     start_hub
-    seq 100000 | awk '{ print "load.t" $1 "\t" $1 }' >lines
+    seq "$count" | awk '{ print "load.t" $1 "\t" $1 }' >lines
     timeout 50 evpub -T --in 3 <lines
-    start_sub live --timeout 60 -n 100000 'load.#'
-    for i in 1 20000 50000 80000; do
-        wait_for_lines live "$i" 30
+    start_sub live --timeout 60 -n "$count" 'load.#'
+    for i in 1 $((count / 5)) $((count / 2)) $((count * 4 / 5)); do
+        wait_for_lines live "$i" 60
         kill_hub
         start_hub
     done
-    wait_for_exit "$SUB_PID" 40
-    cmp live <(seq 100000)
-    timeout 20 evsub --from first -e 'load.#' | cmp - <(seq 100000)
+    wait_for_exit "$SUB_PID" 60
+    cmp live <(seq "$count")
+    timeout 40 evsub --from first -e 'load.#' | cmp - <(seq "$count")
     run -0 evctl scheduled list -J
     assert_output ''
 }
