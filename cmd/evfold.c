@@ -26,6 +26,7 @@
 #include "event/jv_event.h"
 #include "fold_options.h"
 #include "fold_state.h"
+#include "printed.h"
 #include "program.h"
 #include "signals.h"
 
@@ -65,19 +66,7 @@ static void say(const char *text) { fprintf(stderr, "evfold: %s\n", text); }
 
 /* Writes all that is printed. 0; EVB_EIO and out_errno, which is EINTR when a signal ended it. */
 static int flush_out(session *s) {
-    size_t done = 0;
-    while (done < s->out.size && !s->out_errno) {
-        ssize_t n = write(STDOUT_FILENO, s->out.data + done, s->out.size - done);
-        if (n >= 0)
-            done += (size_t)n;
-        else if (errno == EAGAIN)
-            poll(&(struct pollfd){STDOUT_FILENO, POLLOUT, 0}, 1, signals_caught ? 0 : -1);
-        else if (errno != EINTR)
-            s->out_errno = errno;
-        if (n < 0 && signals_caught && !s->out_errno)
-            s->out_errno = EINTR;
-    }
-    s->out.size = 0;
+    printed_flush(&s->out, &s->out_errno);
     return s->out_errno ? evb_fail_errno(&s->err, EVB_EIO, s->out_errno, "stdout") : 0;
 }
 

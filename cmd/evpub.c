@@ -25,6 +25,7 @@
 #include "event/json.h"
 #include "event/limits.h"
 #include "event/position.h"
+#include "printed.h"
 #include "program.h"
 #include "pub_spool.h"
 #include "signals.h"
@@ -123,22 +124,7 @@ static void say(const char *text) { fprintf(stderr, "evpub: %s\n", text); }
 
 static const int64_t GRACE_NS = 2 * EVB_SECOND_NS; /* for what is under way when a signal comes */
 
-/* ---- -p ---- */
-
-/* Writes what is printed so far. A reader that is gone, or a full disk, ends the printing and not the publishing. */
-static void flush_out(session *s) {
-    size_t done = 0;
-    while (done < s->out.size && !s->out_errno) {
-        ssize_t n = write(STDOUT_FILENO, s->out.data + done, s->out.size - done);
-        if (n >= 0)
-            done += (size_t)n;
-        else if (errno == EAGAIN)
-            poll(&(struct pollfd){STDOUT_FILENO, POLLOUT, 0}, 1, -1);
-        else if (errno != EINTR || signals_caught)
-            s->out_errno = errno;
-    }
-    s->out.size = 0;
-}
+/* ---- -p: a reader that is gone, or a full disk, ends the printing and not the publishing ---- */
 
 static void on_stored(void *context, uint64_t seq, uint64_t version, uint64_t count) {
     session *s = context;
@@ -151,7 +137,7 @@ static void on_stored(void *context, uint64_t seq, uint64_t version, uint64_t co
         s->out.size += evb_number_text(first + i, (char *)s->out.data + s->out.size);
         s->out.data[s->out.size++] = '\n';
         if (s->out.size >= PRINT_SIZE)
-            flush_out(s);
+            printed_flush(&s->out, &s->out_errno);
     }
 }
 
@@ -306,14 +292,14 @@ static int wait_for_input(session *s) {
         rc = pub_spool_retry(&s->spool, s->bus, &s->pub, &s->how, &s->err);
     if (rc)
         return rc;
-    flush_out(s);
+    printed_flush(&s->out, &s->out_errno);
     return wait_for(s, true, pub_spool_wait_ns(&s->spool));
 }
 
 static int stream_step(session *s) {
     int rc = take_lines(s);
     if (rc == EVB_EAGAIN) {
-        flush_out(s);
+        printed_flush(&s->out, &s->out_errno);
         return wait_for(s, false, -1);
     }
     if (rc || s->ended)
@@ -621,7 +607,7 @@ static int run(session *s) {
     if (only_delivers(s))
         return deliver_only(s);
     int rc = is_one(s) ? run_one(s) : run_stream(s);
-    flush_out(s);
+    printed_flush(&s->out, &s->out_errno);
     report(s, rc);
     if (!rc && s->out_errno && s->out_errno != EPIPE && !signals_caught) {
         rc = EVB_EIO;

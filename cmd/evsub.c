@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "event/json.h"
+#include "printed.h"
 #include "program.h"
 #include "signals.h"
 #include "sub_session.h"
@@ -57,19 +58,7 @@ static bool print_event(sub_session *s, const evb_event *event) {
 
 /* Writes all that is printed. 0; EVB_EIO and out_errno, which is EINTR when a signal ended it. */
 static int flush_out(sub_session *s) {
-    size_t done = 0;
-    while (done < s->out.size && !s->out_errno) {
-        ssize_t n = write(STDOUT_FILENO, s->out.data + done, s->out.size - done);
-        if (n >= 0)
-            done += (size_t)n;
-        else if (errno == EAGAIN)
-            poll(&(struct pollfd){STDOUT_FILENO, POLLOUT, 0}, 1, signals_caught ? 0 : -1);
-        else if (errno != EINTR)
-            s->out_errno = errno;
-        if (n < 0 && signals_caught && !s->out_errno)
-            s->out_errno = EINTR;
-    }
-    s->out.size = 0;
+    printed_flush(&s->out, &s->out_errno);
     if (s->out_errno)
         return evb_fail_errno(&s->err, EVB_EIO, s->out_errno, "stdout");
     uint64_t position = evb_sub_position(s->sub);
