@@ -189,12 +189,11 @@ class Client(threading.Thread):
 
 class Publisher(Client):
     """Numbers its events NAME.1, NAME.2… and never sends one again: what evpub did not acknowledge when it ended may or
-    may not be there."""
-    AHEAD = 64
+    may not be there. `ahead`: how many are under way at most."""
 
-    def __init__(self, site, name, topic):
+    def __init__(self, site, name, topic, ahead):
         super().__init__(site, name)
-        self.topic = topic
+        self.topic, self.ahead = topic, ahead
         self.sent = 0
         self.acked = {}  # payload to seq
         self.doubt = set()
@@ -234,11 +233,11 @@ class Publisher(Client):
         with contextlib.suppress(BrokenPipeError, ValueError):
             while process.poll() is None:
                 with self.moved:
-                    self.moved.wait_for(lambda: self.sent - self.at < self.AHEAD or self.stopping or
+                    self.moved.wait_for(lambda: self.sent - self.at < self.ahead or self.stopping or
                                         process.poll() is not None, 0.5)
                     if self.stopping:
                         break
-                    if self.sent - self.at >= self.AHEAD:
+                    if self.sent - self.at >= self.ahead:
                         continue
                     self.sent += 1
                     line = self.payload(self.sent)
@@ -309,9 +308,9 @@ class Member(Client):
 class Mill:
     """Publishers, readers and members at work on a site."""
 
-    def __init__(self, site, publishers=2, cursors=1, exact=1, members=2):
+    def __init__(self, site, publishers=2, cursors=1, exact=1, members=2, ahead=64):
         self.site = site
-        self.publishers = [Publisher(site, f"p{i}", f"f.{i}.x") for i in range(publishers)]
+        self.publishers = [Publisher(site, f"p{i}", f"f.{i}.x", ahead) for i in range(publishers)]
         self.cursors = [Reader(site, f"c{i}", True) for i in range(cursors)]
         self.exact = [Reader(site, f"r{i}", False) for i in range(exact)]
         self.members = [Member(site, f"m{i}", "g") for i in range(members)]
