@@ -289,3 +289,21 @@ flip() { # FILE OFFSET
     run -0 timeout 20 evctl -d "$JOURNAL" verify
     assert_output --partial "1000000 events in"
 }
+
+@test "each sync takes 0.2 s: a reader from the first event gets on faster than one piece a sync" {
+    skip_if_sanitized
+    local flood
+    start_hub
+    seq -f '%099.0f' 200000 | timeout 20 evpub load.x
+    stop_hub
+    start strace -f -qq -o /dev/null -e trace=fdatasync -e inject=fdatasync:delay_enter=200000 \
+        evbusd -u "$EVBUS_URL" -d "$JOURNAL"
+    evsub -e --from last load.x >/dev/null # it is there
+    # shellcheck disable=SC2016 # expanded by the inner shell
+    start bash -c 'yes "$1" | exec evpub load.y' flood "$(printf '%099d' 0)"
+    flood=$PID
+    # 30 MiB, 512 KiB a sync: 12 s and more
+    timeout 8 evsub --from first -n 200000 load.x >got
+    cmp got <(seq -f '%099.0f' 200000)
+    kill -KILL "$flood"
+}

@@ -6,7 +6,10 @@
  * Leaves to others: what is read in a piece (subscription.c), requests and their timeout (bus.c). */
 #include "client/fetch.h"
 
+#include "base/clock.h"
 #include "base/error.h"
+
+static const int64_t LONG_NS = 10 * EVB_MILLISECOND_NS;
 
 static void fetch_more(evb_sub *self);
 
@@ -43,6 +46,16 @@ static void skip_gone(evb_sub *self, const evb_reply *reply) {
     }
 }
 
+/* How much is asked for next. A hub whose syncs are slow answers seldom, once a sync: a reader that had to wait asks for
+ * twice as much, so that it gets on faster than a publisher can write. */
+static void judge_size(evb_sub *self) {
+    bool waited = !self->piece.handle && evb_clock_monotonic_ns() - self->fetch_asked_ns >= LONG_NS;
+    if (!waited)
+        self->fetch_bytes = EVB_FETCH_DEFAULT;
+    else if (self->fetch_bytes < EVB_FETCH_MOST)
+        self->fetch_bytes *= 2;
+}
+
 static void take_piece(evb_sub *self, const evb_reply *reply, uint64_t next) {
     bool second = self->piece.handle != NULL;
     if (self->fetch_to && next > self->fetch_to + 1)
@@ -66,6 +79,7 @@ static void fetched(void *context, evb_call *call, const evb_reply *reply) {
     uint64_t next, head;
     (void)call;
     self->fetching = false;
+    judge_size(self);
     if (reply->code == EVB_EGONE) {
         skip_gone(self, reply);
     } else if (reply->code) {
@@ -92,7 +106,7 @@ static void fetch_more(evb_sub *self) {
     evb_call *call = evb_call_new(self->bus, "fetch", 5, &packer, fetched, self);
     size_t count = evb_patterns_count(self->patterns), size;
     int rc = !call || msgpack_pack_uint64(&packer, self->fetch_next) ||
-             msgpack_pack_uint64(&packer, self->fetch_to) || msgpack_pack_uint64(&packer, EVB_FETCH_DEFAULT) ||
+             msgpack_pack_uint64(&packer, self->fetch_to) || msgpack_pack_uint64(&packer, self->fetch_bytes) ||
              msgpack_pack_array(&packer, count);
     for (size_t i = 0; !rc && i < count; i++) {
         const char *text = evb_patterns_get(self->patterns, i, &size);
@@ -104,6 +118,7 @@ static void fetch_more(evb_sub *self) {
         return;
     }
     self->fetching = true;
+    self->fetch_asked_ns = evb_clock_monotonic_ns();
     evb_call_send(self->bus, call);
 }
 
@@ -111,6 +126,8 @@ void evb_sub_fetch(evb_sub *self, uint64_t from, uint64_t to) {
     self->fetch_next = from;
     self->fetch_to = to;
     self->fetched_all = false;
+    if (!self->fetch_bytes)
+        self->fetch_bytes = EVB_FETCH_DEFAULT;
     fetch_more(self);
 }
 

@@ -37,7 +37,7 @@ int evb_records_fetch(evb_bus *bus, uint64_t from, uint64_t to, const evb_patter
     evb_buf args = {0};
     evb_mp_packer(&packer, &args);
     bool ok = !msgpack_pack_uint64(&packer, from) && !msgpack_pack_uint64(&packer, to) &&
-              !msgpack_pack_uint64(&packer, EVB_FETCH_MOST) && pack_patterns(&packer, patterns) &&
+              !msgpack_pack_uint64(&packer, EVB_FETCH_PIECE) && pack_patterns(&packer, patterns) &&
               !msgpack_pack_uint64(&packer, lenient ? EVB_FETCH_LENIENT : 0);
     int rc = ask(bus, "fetch", 5, &args, ok, out, next, err);
     if (rc == 0 && *next <= from)

@@ -64,6 +64,8 @@ struct evb_sub {
     /* fetching */
     uint64_t fetch_next, fetch_to;   /* what is asked for next; fetch_to 0: the head */
     uint64_t told_gone;              /* all that is gone below this was said */
+    uint64_t fetch_bytes;            /* how much is asked for at once */
+    int64_t fetch_asked_ns;          /* when */
     bool fetching;                   /* an answer is owed */
     bool fetched_all;                /* no more is to be asked for */
     evb_message piece, ready;        /* records: being read, and waiting behind it */

@@ -256,7 +256,7 @@ static int has_outcome(evb_hub *hub, const evb_service *service, uint64_t number
     int rc = patterns ? 0 : EVB_ENOMEM;
     while (rc == 0 && next <= head) {
         hub->scratch.size = 0;
-        rc = evb_journal_read(hub->journal, next, head, EVB_FETCH_MOST, patterns, &hub->scratch, &next, why);
+        rc = evb_journal_read(hub->journal, next, head, EVB_FETCH_PIECE, patterns, &hub->scratch, &next, why);
         if (rc == 0 && is_among(&hub->scratch, cause))
             rc = 1;
     }

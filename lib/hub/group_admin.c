@@ -214,7 +214,7 @@ static int count_wanted(evb_hub *self, const evb_group *group, uint64_t from, ui
             return 0;
         }
         self->scratch.size = 0;
-        rc = evb_journal_read(self->journal, next, to, EVB_FETCH_MOST, group->patterns, &self->scratch, &next, why);
+        rc = evb_journal_read(self->journal, next, to, EVB_FETCH_PIECE, group->patterns, &self->scratch, &next, why);
         for (size_t at = 0; rc == 0 && at < self->scratch.size; at += rec.size) {
             if (evb_record_parse(self->scratch.data + at, self->scratch.size - at, &rec))
                 return evb_fail(why, EVB_EDAMAGED, "a record changed while it was read");

@@ -20,7 +20,7 @@
 #include "hub/group_state.h"
 #include "hub/hub_private.h"
 
-enum { TAKE_BYTES_MOST = EVB_FETCH_MOST, TOKEN_FIXED = 30 };
+enum { TAKE_BYTES_MOST = EVB_FETCH_PIECE, TOKEN_FIXED = 30 };
 static const char WELCOME[] = "$hub.welcome.";
 
 /* ---- finding ---- */

@@ -359,6 +359,11 @@ static int make_safe(evb_hub *self, int64_t monotonic_ns, evb_error *err) {
     return 0;
 }
 
+size_t evb_hub_early(evb_hub *self, evb_action **actions) {
+    *actions = self->actions;
+    return self->early && self->appended && self->options.sync == EVB_SYNC_ALWAYS ? self->action_count : 0;
+}
+
 int evb_hub_commit(evb_hub *self, int64_t monotonic_ns, evb_action **actions, size_t *count, evb_error *err) {
     self->now_ns = monotonic_ns;
     int rc = self->appended ? make_safe(self, monotonic_ns, err) : 0;
@@ -371,6 +376,7 @@ int evb_hub_commit(evb_hub *self, int64_t monotonic_ns, evb_action **actions, si
     *actions = self->actions;
     *count = self->action_count;
     self->action_count = 0;
+    self->early = false;
     return 0;
 }
 

@@ -25,7 +25,7 @@ typedef struct {
     evb_log log;
 } evb_hub_options;
 
-typedef enum { EVB_ACTION_REPLY, EVB_ACTION_FEED, EVB_ACTION_POKE } evb_action_kind;
+typedef enum { EVB_ACTION_NONE, EVB_ACTION_REPLY, EVB_ACTION_FEED, EVB_ACTION_POKE } evb_action_kind;
 
 typedef struct {
     evb_action_kind kind;
@@ -33,6 +33,7 @@ typedef struct {
     void *peer;
     evb_buf head, body;
     bool has_body;
+    bool early;  /* it says nothing of what this round stores, and need not wait for it to be safe */
     bool firm;   /* it says that a group's state is safe */
     uint64_t id; /* of the request, where firm */
     /* poke: head is the topic of an empty frame, as for a beat */
@@ -68,6 +69,10 @@ int evb_hub_request(evb_hub *self, void *peer, evb_origin origin, const uint8_t 
 void evb_hub_came(evb_hub *self, const char *token, size_t size, evb_origin origin, int64_t now_ns);
 void evb_hub_left(evb_hub *self, const char *token, size_t size);
 void evb_hub_left_all(evb_hub *self);
+
+/* Before the round's end, while a sync is due: its actions so far, of which the early replies may be sent; such a one is
+ * then made an EVB_ACTION_NONE. */
+size_t evb_hub_early(evb_hub *self, evb_action **actions);
 
 /* Ends the round: makes what was stored safe as the sync mode says, and gives out the actions, to be done in order
  * before the next request; they are the hub's, their bufs the caller's. EVB_EIO: nothing may be answered, end. */

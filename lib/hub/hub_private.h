@@ -53,6 +53,7 @@ struct evb_hub {
     evb_buf notes;       /* of this round, for group_log */
     int64_t keep_due_ns; /* when group_log is to be made safe */
     bool firm;           /* an answer of this round is firm */
+    bool early;          /* one is early */
 
     evb_schedule *schedule;
 };

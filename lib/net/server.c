@@ -310,6 +310,7 @@ static int take_requests(evb_server *self, evb_error *err) {
 
 static void play_action(evb_server *self, evb_action *action) {
     switch (action->kind) {
+    case EVB_ACTION_NONE: return;
     case EVB_ACTION_FEED: fan_out(self, action); return;
     case EVB_ACTION_REPLY: reply(self, action); return;
     case EVB_ACTION_POKE:
@@ -319,10 +320,23 @@ static void play_action(evb_server *self, evb_action *action) {
     }
 }
 
+/* Sends what need not wait for the round's sync, so that who gets it can ask for more meanwhile. */
+static void reply_early(evb_server *self) {
+    evb_action *actions;
+    size_t count = evb_hub_early(self->hub, &actions);
+    for (size_t i = 0; i < count; i++) {
+        if (!actions[i].early)
+            continue;
+        reply(self, &actions[i]);
+        actions[i].kind = EVB_ACTION_NONE;
+    }
+}
+
 /* Ends the hub's round and does what it says. */
 static int end_round(evb_server *self, evb_error *err) {
     evb_action *actions;
     size_t count;
+    reply_early(self);
     int rc = evb_hub_commit(self->hub, evb_clock_monotonic_ns(), &actions, &count, err);
     for (size_t i = 0; rc == 0 && i < count; i++)
         play_action(self, &actions[i]);
