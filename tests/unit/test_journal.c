@@ -903,7 +903,7 @@ static void a_torn_note_of_what_is_gone_is_cut_off(void **state) {
     purge(j, "b", &count);
     evb_journal_destroy(&j);
     int fd = f->disk->open(f->disk, "gone.log", false);
-    assert_int_equal(f->disk->truncate(f->disk, fd, f->disk->size(f->disk, fd) - 44), 0); /* into the purge of b */
+    assert_int_equal(f->disk->truncate(f->disk, fd, f->disk->size(f->disk, fd) - 60), 0); /* into the purge of b */
     f->disk->close(f->disk, fd);
     j = open_with(f, SMALL, NULL, &err);
     assert_non_null(strstr(f->log, "gone.log: cut off"));
@@ -913,6 +913,87 @@ static void a_torn_note_of_what_is_gone_is_cut_off(void **state) {
     j = open_with(f, SMALL, NULL, &err);
     assert_null(strstr(f->log, "gone.log"));
     assert_int_equal(count_events(j, "#", 1), 300);
+    evb_journal_destroy(&j);
+}
+
+/* Flips a bit of gone.log where the text first stands in it. */
+static void flip_gone(fixture *f, const char *text) {
+    uint8_t file[4096];
+    size_t size = strlen(text), at = 0;
+    int fd = f->disk->open(f->disk, "gone.log", false);
+    off_t end = f->disk->size(f->disk, fd);
+    assert_in_range(end, size, sizeof file);
+    assert_int_equal(f->disk->pread(f->disk, fd, file, (size_t)end, 0), end);
+    while (memcmp(file + at, text, size) != 0)
+        assert_in_range(++at + size, 0, end);
+    file[at] ^= 1;
+    assert_int_equal(f->disk->pwrite(f->disk, fd, file + at, 1, (off_t)at), 1);
+    f->disk->close(f->disk, fd);
+}
+
+/* Opens it on a disk on which nothing new can be made, and ends at once. */
+static void open_on_full_disk(fixture *f, evb_journal_options options) {
+    bad_disk *d;
+    evb_error err = {0};
+    evb_io *io = view(f->disk, &d);
+    d->left[CALL_OPEN] = 0;
+    d->why = ENOSPC;
+    evb_journal *j = evb_journal_new(io, f->catalog, &options, (evb_log){keep_line, f}, &err);
+    if (!j)
+        fail_msg("%s", err.text);
+    evb_journal_destroy(&j);
+}
+
+/* Damage to one note, the first, one in the middle or the last, or to the head takes no other with it, and is said. */
+static void a_damaged_note_of_what_is_gone_takes_no_other_with_it(void **state) {
+    static const char *const NOTES[] = {"a.2", "a.1", "*", "EVBR"};
+    static const evb_journal_options BIG = {.segment_bytes = 1 << 20};
+    fixture *f = *state;
+    for (size_t i = 0; i < 4; i++) {
+        evb_error err = {0};
+        uint64_t count;
+        evb_io_destroy(&f->disk);
+        f->disk = evb_io_memory_new(NULL);
+        unlink(f->catalog);
+        evb_journal *j = mixed_journal(f, &BIG);
+        for (size_t k = 0; k < 3; k++)
+            purge(j, NOTES[k], &count);
+        evb_journal_destroy(&j);
+        flip_gone(f, NOTES[i]);
+        f->log[0] = 0;
+        open_on_full_disk(f, BIG);
+        assert_non_null(strstr(f->log, "gone.log: damaged at byte "));
+        assert_non_null(strstr(f->log, "gone.log: cannot write it anew: No space"));
+        j = open_with(f, BIG, NULL, &err);
+        assert_non_null(strstr(f->log, "gone.log: damaged at byte "));
+        assert_non_null(strstr(f->log, "kept as gone.damaged\n"));
+        evb_journal_destroy(&j);
+        j = open_with(f, BIG, NULL, &err);
+        assert_null(strstr(f->log, "gone.log"));
+        for (size_t k = 0; k < 3; k++)
+            assert_int_equal(count_events(j, NOTES[k], 1), k == i ? 300 : 0);
+        evb_journal_destroy(&j);
+    }
+}
+
+/* With the state of a topic damaged, the states are noted again, as long as the catalog has them. */
+static void damaged_states_of_topics_are_noted_again(void **state) {
+    fixture *f = *state;
+    evb_error err = {0};
+    evb_journal *j = mixed_journal(f, &SMALL);
+    assert_int_equal(evb_journal_trim(j, 9999, 5000, &err), 0);
+    evb_journal_destroy(&j);
+    flip_gone(f, "a.1");
+    j = open_with(f, SMALL, NULL, &err);
+    assert_non_null(strstr(f->log, "gone.log: damaged at byte "));
+    assert_int_equal(topic_state(j, "a.1").version, 300);
+    for (uint64_t i = 91; i < 120; i++)
+        must_append(j, "b", i, 10, 100);
+    assert_int_equal(evb_journal_trim(j, 9999, 6000, &err), 0);
+    evb_journal_destroy(&j);
+    unlink(f->catalog);
+    j = open_with(f, SMALL, NULL, &err);
+    assert_int_equal(topic_state(j, "a.1").version, 300);
     evb_journal_destroy(&j);
 }
 
@@ -985,6 +1066,8 @@ int main(void) {
         T(empty_segments_are_removed),
         T(a_crash_while_segments_are_written_again),
         T(a_torn_note_of_what_is_gone_is_cut_off),
+        T(a_damaged_note_of_what_is_gone_takes_no_other_with_it),
+        T(damaged_states_of_topics_are_noted_again),
         T(a_segment_that_cannot_begin_loses_nothing),
         T(a_crash_after_any_write_keeps_what_was_synced),
     };
