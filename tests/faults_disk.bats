@@ -141,6 +141,25 @@ flip() { # FILE OFFSET
     done
 }
 
+@test "a catalog that is cut short anywhere is built anew" {
+    local size at
+    journal_of 3
+    start_hub
+    stop_hub
+    size=$(stat -c %s "$JOURNAL/catalog.mdb")
+    ((size >= 16384))
+    cp -r "$JOURNAL" whole
+    for ((at = 100; at < size; at += 3000)); do
+        rm -rf "$JOURNAL" hub.err
+        cp -r whole "$JOURNAL"
+        truncate -s "$at" "$JOURNAL/catalog.mdb"
+        start_hub || fail "$at bytes: $(cat hub.err)"
+        grep -q 'catalog.mdb: MDB_.*; building it anew from the journal' hub.err || fail "$at bytes: not said"
+        assert_equal "$(timeout 5 evpub -p load.x again)" 4
+        kill_hub
+    done
+}
+
 @test "a torn tail without the catalog, and an empty last segment" {
     journal_of 3
     truncate -s -5 "$SEGMENT"
