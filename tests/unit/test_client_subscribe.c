@@ -729,6 +729,37 @@ static void lost_live_events_are_counted(void **state) {
     assert_int_equal(noted(f, EVB_NOTE_LOST), 1);
 }
 
+/* ---- groups ---- */
+
+/* Lets members join, and knows of none when it is asked for more. */
+static void turn_away(void *hub, const char *op) {
+    static uint8_t bytes[] = "\xc2\x01\x00\x00\x01"; /* not created, next, head, floor, ack wait */
+    static const evb_buf JOINED = {bytes, sizeof bytes - 1, 0};
+    fake_hub *self = hub;
+    bool join = strcmp(op, "group.join") == 0;
+    self->answer = join ? &JOINED : NULL;
+    self->error = join ? NULL : "member";
+    self->text = "not a member";
+}
+
+/* Also where a bus has no timeout, leaving has: of a hub that says nothing, and of one that never says what we wait for. */
+static void leaving_ends(void **state) {
+    static const evb_group_options GROUP = {.name = "g"};
+    fixture *f = *state;
+    f->hub->before = turn_away;
+    subscribe(f, "a", (evb_sub_options){.from = EVB_FROM_NOW, .group = &GROUP}, -1);
+    until_noted(f, EVB_NOTE_SUBSCRIBED, 1);
+    for (int mute = 0; mute < 2; mute++) {
+        int64_t begun = evb_clock_monotonic_ns();
+        f->hub->mute = mute;
+        fake_start_thread(f->hub);
+        assert_int_equal(evb_sub_leave(f->sub, &f->err), EVB_ETIMEDOUT);
+        fake_stop_thread(f->hub);
+        assert_in_range(evb_clock_monotonic_ns() - begun, 4 * EVB_SECOND_NS, 20 * EVB_SECOND_NS);
+        assert_non_null(strstr(f->err.text, "leaving: the hub took nothing for 5 s"));
+    }
+}
+
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
@@ -746,6 +777,7 @@ int main(void) {
         T(back_stops_at_what_is_left),
         T(back_while_retention_runs),
         T(gone_for_ever_ends),
+        T(leaving_ends),
         T(the_seam_has_no_gap_and_no_double),
         T(a_welcome_may_be_lost),
         T(no_welcome_ends),
