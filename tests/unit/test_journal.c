@@ -371,12 +371,13 @@ static void a_hole_in_what_no_sync_has_covered_is_a_torn_tail(void **state) {
     copy_file(f, 1, &data, &size, false);
     off_t step = ((off_t)size - whole) / 5;
     evb_journal_destroy(&j);
+    unlink(f->catalog); /* as before the end */
     for (off_t at = whole; at + step / 2 < (off_t)size; at += step / 2) {
         copy_file(f, 1, &data, &size, true);
         zero(f, at, at + step / 2);
         off_t start = whole + (at - whole) / step * step;
         evb_io *io = view(f->disk, NULL);
-        assert_int_equal(evb_journal_verify(io, (evb_log){keep_line, f}, &v, &err), 0);
+        assert_int_equal(evb_journal_verify(io, (evb_log){keep_line, f}, 0, &v, &err), 0);
         assert_int_equal(v.tail_bytes, (off_t)size - start);
         evb_io_destroy(&io);
         j = open_journal(f);
@@ -404,9 +405,57 @@ static void a_hole_in_what_was_synced_is_damage(void **state) {
     assert_null(open_with(f, OPTIONS, NULL, &err));
     assert_int_equal(err.code, EVB_EDAMAGED);
     change_file(f, 1, end, -1, 0);
+    unlink(f->catalog);
     j = open_journal(f);
     assert_int_equal(evb_journal_head(j), 0);
     evb_journal_destroy(&j);
+}
+
+static void refuses(fixture *f, const char *what) {
+    evb_error err = {0};
+    assert_null(open_with(f, OPTIONS, NULL, &err));
+    assert_int_equal(err.code, EVB_EDAMAGED);
+    assert_non_null(strstr(err.text, what));
+}
+
+/* Nothing is under way when a hub has ended: what is bad at the end then is damage, each bit of it and each cut. */
+static void a_bad_last_record_of_a_hub_that_has_ended_is_damage(void **state) {
+    static const char WHAT[] = "(seqs from 3); all up to seq 4 was on disk, says the catalog: run evctl repair";
+    fixture *f = *state;
+    uint8_t *data;
+    size_t size;
+    evb_journal *j = open_journal(f);
+    must_append(j, "a", 1, 2, 20);
+    off_t at = file_size(f, 1);
+    must_append(j, "a", 2, 2, 20);
+    evb_journal_destroy(&j);
+    copy_file(f, 1, &data, &size, false);
+    for (off_t i = at; i < (off_t)size; i++) {
+        change_file(f, 1, -1, i, (int)(i % 8));
+        refuses(f, WHAT);
+        copy_file(f, 1, &data, &size, true);
+        if (i == at)
+            continue; /* nothing bad is left by this cut */
+        change_file(f, 1, i, -1, 0);
+        refuses(f, WHAT);
+        copy_file(f, 1, &data, &size, true);
+    }
+    evb_verification v;
+    evb_error err;
+    evb_io *io = view(f->disk, NULL);
+    change_file(f, 1, (off_t)size - 1, -1, 0);
+    assert_int_equal(evb_journal_verify(io, (evb_log){keep_line, f}, 0, &v, &err), 0);
+    assert_int_equal(v.tail_bytes, (off_t)size - 1 - at);
+    assert_int_equal(evb_journal_verify(io, (evb_log){keep_line, f}, 4, &v, &err), EVB_EDAMAGED);
+    assert_int_equal(v.lost, 2);
+    assert_int_equal(evb_journal_repair(io, (evb_log){keep_line, f}, 4, &v, &err), 0);
+    evb_io_destroy(&io);
+    unlink(f->catalog);
+    j = open_journal(f);
+    assert_int_equal(evb_journal_head(j), 4); /* no seq comes again */
+    assert_int_equal(read_all(j, "$hub.lost"), 1);
+    evb_journal_destroy(&j);
+    free(data);
 }
 
 static void a_hole_in_a_journal_that_tells_nothing_is_damage(void **state) {
@@ -449,11 +498,11 @@ static void repair_cuts_out_what_is_bad_and_says_so(void **state) {
     evb_verification v;
     evb_error err;
     evb_io *io = view(f->disk, NULL);
-    assert_int_equal(evb_journal_verify(io, (evb_log){keep_line, f}, &v, &err), EVB_EDAMAGED);
+    assert_int_equal(evb_journal_verify(io, (evb_log){keep_line, f}, 0, &v, &err), EVB_EDAMAGED);
     assert_int_equal(v.lost, 4);
     assert_non_null(strstr(f->log, "seqs 2 to 5"));
-    assert_int_equal(evb_journal_repair(io, (evb_log){keep_line, f}, &v, &err), 0);
-    assert_int_equal(evb_journal_verify(io, (evb_log){keep_line, f}, &v, &err), 0);
+    assert_int_equal(evb_journal_repair(io, (evb_log){keep_line, f}, 0, &v, &err), 0);
+    assert_int_equal(evb_journal_verify(io, (evb_log){keep_line, f}, 0, &v, &err), 0);
     evb_io_destroy(&io);
     unlink(f->catalog);
     j = open_journal(f);
@@ -719,7 +768,7 @@ static void tend(evb_journal *j, int64_t now_ns) {
 static void verify_whole(fixture *f, uint64_t events) {
     evb_verification v;
     evb_error err = {0};
-    if (evb_journal_verify(f->disk, (evb_log){keep_line, f}, &v, &err))
+    if (evb_journal_verify(f->disk, (evb_log){keep_line, f}, 0, &v, &err))
         fail_msg("%s\n%s", err.text, f->log);
     assert_true(v.events >= events);
 }
@@ -1051,6 +1100,7 @@ int main(void) {
         T(a_hole_in_what_no_sync_has_covered_is_a_torn_tail),
         T(a_hole_in_what_was_synced_is_damage),
         T(a_hole_in_a_journal_that_tells_nothing_is_damage),
+        T(a_bad_last_record_of_a_hub_that_has_ended_is_damage),
         T(every_flipped_byte_in_the_middle_is_named_and_refused),
         T(repair_cuts_out_what_is_bad_and_says_so),
         T(a_full_disk_refuses_and_takes_again),
