@@ -1,6 +1,7 @@
 /* evctl_files.c: verify and repair, which read the journal's files themselves, so that they work when no hub can start.
  *
- * repair holds the journal's lock while it works; verify needs none: it may run beside a hub.
+ * repair holds the journal's lock while it works; verify holds it only for a look at the catalog, where no hub has it: it
+ * may run beside one.
  * Leaves to others: what damage is (lib/journal/verify). */
 #include <errno.h>
 #include <inttypes.h>
@@ -13,6 +14,7 @@
 #include "base/lock.h"
 #include "base/paths.h"
 #include "evctl.h"
+#include "journal/catalog.h"
 #include "journal/verify.h"
 
 static void print_verification(const evctl *self, const evb_verification *v) {
@@ -40,11 +42,34 @@ static char *find_dir(const evctl *self, evb_error *err) {
     return dir;
 }
 
+/* Up to which seq all was on disk, as the catalog says; 0: it cannot be asked. The caller holds the journal's lock. */
+static uint64_t noted_in(const char *dir) {
+    char path[4096];
+    evb_error err;
+    snprintf(path, sizeof path, "%s/catalog.mdb", dir);
+    evb_catalog *catalog = access(path, R_OK | W_OK) ? NULL : evb_catalog_new(path, &err);
+    uint64_t seq = catalog ? evb_catalog_seq(catalog) : 0;
+    evb_catalog_destroy(&catalog);
+    return seq;
+}
+
+/* The same, or 0 where a hub is running: it has looked itself. */
+static uint64_t noted_if_free(const char *dir) {
+    char path[4096];
+    evb_error err;
+    snprintf(path, sizeof path, "%s/lock", dir);
+    int lock = access(path, W_OK) ? -1 : evb_lock_take(path, &err);
+    uint64_t seq = lock < 0 ? 0 : noted_in(dir);
+    if (lock >= 0)
+        close(lock);
+    return seq;
+}
+
 int evctl_verify(evctl *self, evb_error *err) {
     evb_verification v = {0};
     char *dir = find_dir(self, err);
     evb_io *io = dir ? evb_io_disk_new(dir, err) : NULL;
-    int rc = io ? evb_journal_verify(io, self->log, &v, err) : err->code;
+    int rc = io ? evb_journal_verify(io, self->log, noted_if_free(dir), &v, err) : err->code;
     if (rc == 0 || rc == EVB_EDAMAGED)
         print_verification(self, &v);
     evb_io_destroy(&io);
@@ -60,7 +85,7 @@ static int repair_in(const evctl *self, const char *dir, evb_io *io, evb_error *
     int lock = evb_lock_take(path, err);
     if (lock < 0)
         return lock;
-    int rc = evb_journal_repair(io, self->log, &v, err);
+    int rc = evb_journal_repair(io, self->log, noted_in(dir), &v, err);
     snprintf(path, sizeof path, "%s/catalog.mdb", dir);
     if (rc == 0 && v.damages && unlink(path) && errno != ENOENT)
         rc = evb_fail_errno(err, EVB_EIO, errno, "%s: cannot remove", path);

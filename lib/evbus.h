@@ -295,7 +295,8 @@ EVB_API int evb_sub_report(evb_sub *sub, uint64_t runs, uint64_t failures, const
 EVB_API int evb_sub_leave_start(evb_sub *sub, evb_error *err);
 
 /* In a group: tells the hub what was acknowledged and gives back, uncounted, what was not; blocks until the hub has
- * taken it, up to the bus's timeout. The subscription is good for nothing but evb_sub_destroy then; destroyed without
+ * taken it, up to the bus's timeout, and where that has no bound or the hub turns us away, until it has taken nothing for 5
+ * seconds more. The subscription is good for nothing but evb_sub_destroy then; destroyed without
  * it, what was acknowledged last may be handed out again. EVB_ENOHUB, EVB_ETIMEDOUT, and what ended the subscription. */
 EVB_API int evb_sub_leave(evb_sub *sub, evb_error *err);
 

@@ -141,6 +141,40 @@ flip() { # FILE OFFSET
     done
 }
 
+@test "damage to the last event of a hub that has ended is no torn tail: refused, verified, repaired" {
+    journal_of 3
+    start_hub
+    stop_hub
+    flip "$SEGMENT" "$(($(stat -c %s "$SEGMENT") - 3))"
+    run -1 start_hub
+    grep -q '00000000000000000001.evj: offset .* all up to seq 3 was on disk, says the catalog: run evctl repair' hub.err
+    run -1 timeout 5 evctl -d "$JOURNAL" verify
+    assert_output --partial 'seqs 3 to 3 cannot be read'
+    run -0 timeout 5 evctl -d "$JOURNAL" repair
+    start_hub
+    assert_equal "$(timeout 5 evsub --from first -e -F '%s %p\n' load.x)" $'1 event number 1\n2 event number 2'
+    assert_equal "$(timeout 5 evpub -p load.x again)" 4
+}
+
+@test "a catalog that is cut short anywhere is built anew" {
+    local size at
+    journal_of 3
+    start_hub
+    stop_hub
+    size=$(stat -c %s "$JOURNAL/catalog.mdb")
+    ((size >= 16384))
+    cp -r "$JOURNAL" whole
+    for ((at = 100; at < size; at += 3000)); do
+        rm -rf "$JOURNAL" hub.err
+        cp -r whole "$JOURNAL"
+        truncate -s "$at" "$JOURNAL/catalog.mdb"
+        start_hub || fail "$at bytes: $(cat hub.err)"
+        grep -q 'catalog.mdb: MDB_.*; building it anew from the journal' hub.err || fail "$at bytes: not said"
+        assert_equal "$(timeout 5 evpub -p load.x again)" 4
+        kill_hub
+    done
+}
+
 @test "a torn tail without the catalog, and an empty last segment" {
     journal_of 3
     truncate -s -5 "$SEGMENT"

@@ -621,6 +621,10 @@ void evb_membership_leave(evb_membership *self) {
 bool evb_membership_is_leaving(const evb_membership *self) { return self->leaving; }
 bool evb_membership_left(const evb_membership *self) { return self->left; }
 
+uint64_t evb_membership_untold(const evb_membership *self) {
+    return self->acks.events + self->sent.events + self->fail_count;
+}
+
 /* ---- the API ---- */
 
 int evb_sub_ack(evb_sub *self, const evb_event *event) {

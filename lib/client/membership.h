@@ -47,4 +47,7 @@ void evb_membership_leave(evb_membership *self);
 bool evb_membership_is_leaving(const evb_membership *self);
 bool evb_membership_left(const evb_membership *self);
 
+/* How many events the hub has not been told of, or has not answered. */
+uint64_t evb_membership_untold(const evb_membership *self);
+
 #endif

@@ -17,6 +17,7 @@
 
 static const int64_t SILENCE_LEAST_NS = 3 * EVB_SECOND_NS;
 static const int64_t WELCOME_NS = EVB_SECOND_NS; /* after that a welcome is asked for again */
+static const int64_t LEAVE_NS = 5 * EVB_SECOND_NS;
 static const char HUB_PREFIX[] = "$hub.";
 
 void evb_sub_set(evb_sub *self, sub_state state) { self->state = state; }
@@ -556,10 +557,32 @@ int evb_sub_leave_start(evb_sub *self, evb_error *err) {
     return 0;
 }
 
+/* Waits until it has left. A hub that answers, but turns us away again and again, keeps no bus waiting: what is bounded here
+ * is the time in which it takes nothing of what is to be told. */
+static int wait_left(evb_sub *self, evb_error *err) {
+    int64_t patience = LEAVE_NS + (self->bus->timeout_ns > 0 ? self->bus->timeout_ns : 0);
+    int64_t now = evb_clock_monotonic_ns(), due = now + patience;
+    uint64_t least = evb_membership_untold(self->group);
+    int rc;
+    while ((rc = next_of_leaving(self, err)) == EVB_NOTHING) {
+        uint64_t untold = evb_membership_untold(self->group);
+        now = evb_clock_monotonic_ns();
+        if (untold < least)
+            due = now + patience;
+        least = untold < least ? untold : least;
+        if (now >= due)
+            return evb_fail(err, EVB_ETIMEDOUT,
+                            "leaving: the hub took nothing for %.3g s: what was done last may be handed out again",
+                            (double)patience / 1e9);
+        if (evb_bus_wait(self->bus, NULL, 0, due - now, err) < 0)
+            return EVB_EIO;
+    }
+    return rc;
+}
+
 int evb_sub_leave(evb_sub *self, evb_error *err) {
     int rc = evb_sub_leave_start(self, err);
-    while (rc == 0 && (rc = next_of_leaving(self, err)) == EVB_NOTHING)
-        rc = evb_bus_wait(self->bus, NULL, 0, -1, err) < 0 ? EVB_EIO : 0;
+    rc = rc ? rc : wait_left(self, err);
     return rc < 0 ? rc : 0;
 }
 

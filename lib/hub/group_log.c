@@ -8,7 +8,6 @@
 #include "hub/group_log.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,9 +15,9 @@
 #include "hub/frames.h"
 
 static const char NAME[] = "groups.log";
-static const char ASIDE[] = "groups.damaged";
+static const char STEM[] = "groups";
 static const evb_frame_kind KIND = {"EVG2", "EVBG"};
-enum { LONG_LEAST = 1 << 20, LONG_FACTOR = 4, ASIDE_NAME = 32 };
+enum { LONG_LEAST = 1 << 20, LONG_FACTOR = 4 };
 
 struct evb_group_log {
     evb_io *io;
@@ -33,50 +32,14 @@ struct evb_group_log {
 
 /* ---- reading ---- */
 
-/* Whether the file has these bytes and no more. *there: whether it is there. */
-static bool has_bytes(evb_group_log *self, const char *name, const evb_buf *bytes, bool *there) {
-    int fd = self->io->open(self->io, name, false);
-    evb_buf file = {0};
-    *there = fd >= 0;
-    if (fd < 0)
-        return false;
-    bool same = self->io->size(self->io, fd) == (off_t)bytes->size && evb_buf_reserve(&file, bytes->size + 1) &&
-                evb_io_read_all(self->io, fd, file.data, bytes->size, 0) == 0 &&
-                memcmp(file.data, bytes->data, bytes->size) == 0;
-    self->io->close(self->io, fd);
-    evb_buf_free(&file);
-    return same;
-}
-
-/* Writes the bytes under the first name groups.damaged, groups.damaged.2… that no file has, unless one has them already. */
-static bool write_aside(evb_group_log *self, const evb_buf *bytes) {
-    char name[ASIDE_NAME];
-    bool there = true, ok = false;
-    snprintf(name, sizeof name, "%s", ASIDE);
-    for (unsigned n = 2; !ok && there; n++) {
-        ok = has_bytes(self, name, bytes, &there);
-        if (!ok && there)
-            snprintf(name, sizeof name, "%s.%u", ASIDE, n);
-    }
-    ok = ok || evb_io_replace(self->io, name, bytes->data, bytes->size) == 0;
-    if (ok)
-        evb_log_say(&self->log, "%s: the damaged file is kept as %s", NAME, name);
-    return ok;
-}
-
 /* Keeps a copy of the damaged file before another takes its place. False and errno. */
 static bool keep_aside(evb_group_log *self) {
-    evb_buf copy = {0};
-    off_t end = self->io->size(self->io, self->fd);
-    bool ok = end >= 0 && evb_buf_reserve(&copy, (size_t)end + 1) &&
-              evb_io_read_all(self->io, self->fd, copy.data, (size_t)end, 0) == 0;
-    copy.size = ok ? (size_t)end : 0;
-    ok = ok && write_aside(self, &copy);
-    int why = errno;
-    evb_buf_free(&copy);
-    self->damaged = !ok;
-    errno = why;
-    return ok;
+    char name[EVB_ASIDE_NAME];
+    if (evb_io_keep_aside(self->io, self->fd, STEM, name))
+        return false;
+    evb_log_say(&self->log, "%s: the damaged file is kept as %s", NAME, name);
+    self->damaged = false;
+    return true;
 }
 
 /* Reads whole frames; what begins at self->size then is none. False: a body is not understood. */

@@ -13,6 +13,8 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/bytes.h"
 #include "base/clock.h"
@@ -77,11 +79,44 @@ static int begin(evb_catalog *self) {
     return rc;
 }
 
+/* The file's descriptor, its bytes, and how many it should have at least. 0, or LMDB's error or an errno. */
+static int measure(evb_catalog *self, int *fd, uint64_t *have, uint64_t *want) {
+    MDB_envinfo info;
+    MDB_stat pages;
+    struct stat file;
+    int rc = mdb_env_info(self->env, &info);
+    rc = rc ? rc : mdb_env_stat(self->env, &pages);
+    rc = rc ? rc : mdb_env_get_fd(self->env, fd);
+    if (rc == 0 && fstat(*fd, &file))
+        rc = errno;
+    if (rc)
+        return rc;
+    *have = (uint64_t)file.st_size;
+    *want = ((uint64_t)info.me_last_pgno + 1) * pages.ms_psize;
+    return 0;
+}
+
+/* LMDB maps the file, and a page that is not there kills the process (SIGBUS). */
+static int check_size(evb_catalog *self) {
+    uint64_t have, want;
+    int fd, rc = measure(self, &fd, &have, &want);
+    return rc == 0 && have < want ? MDB_CORRUPTED : rc;
+}
+
+/* LMDB does not write pages at the end that it took and gave back at once: so that one that is cut short can be told. */
+static void fill_up(evb_catalog *self) {
+    uint64_t have, want;
+    int fd;
+    if (measure(self, &fd, &have, &want) == 0 && have < want && ftruncate(fd, (off_t)want))
+        return; /* at worst it is built anew */
+}
+
 static int open_env(evb_catalog *self, const char *path) {
     int rc = mdb_env_create(&self->env);
     rc = rc ? rc : mdb_env_set_mapsize(self->env, MAP_SIZE);
     rc = rc ? rc : mdb_env_set_maxdbs(self->env, DB_COUNT);
     rc = rc ? rc : mdb_env_open(self->env, path, MDB_NOSUBDIR | MDB_NOLOCK | MDB_NORDAHEAD, 0600);
+    rc = rc ? rc : check_size(self);
     return rc ? rc : begin(self);
 }
 
@@ -210,8 +245,10 @@ int evb_catalog_checkpoint(evb_catalog *self, uint64_t seq, int64_t now_ns, evb_
         return evb_catalog_fail(err, rc, "cannot write");
     rc = mdb_txn_commit(self->txn);
     self->txn = NULL;
-    if (rc == 0)
+    if (rc == 0) {
         self->seq = seq;
+        fill_up(self);
+    }
     int again = begin(self);
     if (rc || again)
         return evb_catalog_fail(err, rc ? rc : again, "cannot commit");

@@ -7,9 +7,12 @@
  *   'R' swept     u64 seq up to which a retained pattern was looked through, pattern
  *   'V' topic     u64 last, version, bytes, time; topic
  *   'C' carried   u64 seq before which all topics' states are here
+ *   'S' sealed    nothing: all before it was on disk when the hub ended
  * Of two entries for the same thing the later counts. To add a kind: readers pass over those they do not know.
  * Invariants: entries are only appended, each where the last whole one ends, and the file is replaced whole when it is
- * tidied; nothing is hidden that is not noted.
+ * tidied or was damaged; nothing is hidden that is not noted.
+ * Bad bytes at the end are a write that was never finished. With a whole entry behind them they are damage: what they said
+ * is lost, each whole entry stands for itself, but R and C, which say that other entries are there, count no more.
  * Leaves to others: when something is gone (journal.c, sweep.c). */
 #include "journal/gone.h"
 
@@ -24,8 +27,10 @@
 #include "base/table.h"
 
 enum { HEAD = 8, ENTRY_HEAD = 8, ENTRY_TAIL = 8, TOPIC_HEAD = 32, ENTRY_MOST = 1024, TIDY_LEAST = 8 << 20 };
-enum { TRIMMED = 'T', PURGED = 'P', SWEPT = 'R', TOPIC = 'V', CARRIED = 'C' };
+#define WHOLE SIZE_MAX
+enum { TRIMMED = 'T', PURGED = 'P', SWEPT = 'R', TOPIC = 'V', CARRIED = 'C', SEALED = 'S' };
 static const char NAME[] = "gone.log";
+static const char STEM[] = "gone";
 static const uint8_t MAGIC[HEAD] = {'E', 'V', 'B', 'R', 1};
 
 /* How far something is gone: a topic, a pattern, or a retained pattern's sweep. */
@@ -39,8 +44,9 @@ struct evb_gone {
     evb_io *io;
     evb_log log;
     int fd;
-    uint64_t size;   /* bytes of whole entries */
+    uint64_t size;   /* where the next entry goes */
     uint64_t tidied; /* bytes when it was written anew */
+    bool appended;   /* since it was opened */
     uint64_t trimmed, carried;
     uint64_t newest;   /* the highest upto of all */
     evb_table *topics; /* purged: topic to mark */
@@ -129,59 +135,121 @@ static int append(evb_gone *self, uint8_t kind, const void *body, size_t size, e
     else if (!take(self, kind, body, size))
         rc = evb_fail(err, EVB_ENOMEM, "%s: out of memory", NAME);
     self->size += rc == 0 ? entry.size : 0;
+    self->appended = true;
     evb_buf_free(&entry);
     return rc;
 }
 
 /* Reads the whole file into *out. */
 static int slurp(evb_gone *self, evb_buf *out, evb_error *err) {
-    off_t size = self->io->size(self->io, self->fd);
-    if (size < 0)
-        return evb_fail_errno(err, EVB_EIO, errno, "%s", NAME);
-    if (!evb_buf_reserve(out, (size_t)size + 1))
-        return evb_fail(err, EVB_ENOMEM, "%s: out of memory", NAME);
-    if (size && evb_io_read_all(self->io, self->fd, out->data, (size_t)size, 0))
-        return evb_fail_errno(err, EVB_EIO, errno, "%s", NAME);
-    out->size = (size_t)size;
-    return 0;
+    if (evb_io_read_whole(self->io, self->fd, out) == 0)
+        return 0;
+    return evb_fail_errno(err, errno == ENOMEM ? EVB_ENOMEM : EVB_EIO, errno, "%s", NAME);
 }
 
 typedef bool entry_fn(void *context, uint8_t kind, const uint8_t *body, size_t size);
 
-/* Calls each for every whole entry. Returns where they end; 0 when each returned false. */
-static size_t walk(const evb_buf *file, entry_fn *each, void *context) {
+/* Where the entries of a file are. */
+typedef struct {
+    size_t end; /* of the last whole one */
+    size_t bad; /* where damage begins, behind which there is something whole; or WHOLE */
+} extent;
+
+static bool has_head(const evb_buf *file) { return file->size >= HEAD && memcmp(file->data, MAGIC, HEAD) == 0; }
+
+/* Calls each for every whole entry. False: each did, which ends it. */
+static bool walk(const evb_buf *file, entry_fn *each, void *context, extent *out) {
     const uint8_t *body;
     uint8_t kind;
-    size_t at = HEAD, step, size;
-    while (at < file->size && (step = entry_at(file->data + at, file->size - at, &kind, &body, &size))) {
-        if (!each(context, kind, body, size))
-            return 0;
-        at += step;
+    size_t step, size;
+    *out = (extent){.end = HEAD, .bad = has_head(file) || file->size <= HEAD ? WHOLE : 0};
+    for (size_t at = HEAD; at < file->size; at += step ? step : 1) {
+        step = entry_at(file->data + at, file->size - at, &kind, &body, &size);
+        if (step && !each(context, kind, body, size))
+            return false;
+        if (step && at > out->end && out->bad == WHOLE)
+            out->bad = out->end;
+        if (step)
+            out->end = at + step;
     }
-    return at;
+    return true;
 }
 
 static bool take_entry(void *context, uint8_t kind, const uint8_t *body, size_t size) {
     return take(context, kind, body, size);
 }
 
-/* Reads what is there; what is not whole is cut off. */
+/* Adds an entry to the file that takes a damaged one's place. */
+static bool copy_entry(void *context, uint8_t kind, const uint8_t *body, size_t size) {
+    evb_buf *out = context;
+    if (kind == SWEPT || kind == CARRIED)
+        return true;
+    if (!evb_buf_reserve(out, ENTRY_HEAD + size + ENTRY_TAIL))
+        return false;
+    add_entry(out, kind, body, size);
+    return true;
+}
+
+/* Puts a new file in its place. -1 and errno. */
+static int replace(evb_gone *self, const evb_buf *file) {
+    if (evb_io_replace(self->io, NAME, file->data, file->size))
+        return -1;
+    self->io->close(self->io, self->fd);
+    self->fd = self->io->open(self->io, NAME, false); /* without it every further note fails */
+    self->size = file->size;
+    return 0;
+}
+
+/* Keeps of a damaged file what is whole, in a new one. Where the disk is full, it stays as it is. */
+static int mend(evb_gone *self, const evb_buf *file, size_t bad, evb_error *err) {
+    evb_buf out = {0};
+    extent parts;
+    char aside[EVB_ASIDE_NAME];
+    evb_log_say(&self->log,
+                "%s: damaged at byte %zu: what was noted there is lost, so that events that were purged may be back; "
+                "the rest is kept",
+                NAME, bad);
+    evb_table_destroy(&self->swept, free);
+    self->swept = evb_table_new();
+    self->carried = 0;
+    if (!self->swept || !evb_buf_add(&out, MAGIC, HEAD) || !walk(file, copy_entry, &out, &parts)) {
+        evb_buf_free(&out);
+        return evb_fail(err, EVB_ENOMEM, "%s: out of memory", NAME);
+    }
+    self->size = file->size;
+    bool kept = evb_io_keep_aside(self->io, self->fd, STEM, aside) == 0;
+    if (kept && replace(self, &out) == 0)
+        evb_log_say(&self->log, "%s: the damaged file is kept as %s", NAME, aside);
+    else
+        evb_log_say(&self->log, "%s: cannot write it anew: %s", NAME, strerror(errno));
+    evb_buf_free(&out);
+    return 0;
+}
+
+/* Cuts off what was never finished, and gives a new file its head. */
+static int cut(evb_gone *self, const evb_buf *file, size_t end, evb_error *err) {
+    if (file->size > end)
+        evb_log_say(&self->log, "%s: cut off %zu bytes at offset %zu that are no whole entry", NAME, file->size - end,
+                    end);
+    if ((!has_head(file) && evb_io_write_all(self->io, self->fd, MAGIC, HEAD, 0)) ||
+        (file->size > end && self->io->truncate(self->io, self->fd, (off_t)end)))
+        return evb_fail_errno(err, EVB_EIO, errno, "%s", NAME);
+    self->size = end;
+    return 0;
+}
+
+/* Reads what is there, and makes it safe: a killed hub has left it in the page cache. */
 static int load(evb_gone *self, evb_error *err) {
     evb_buf file = {0};
+    extent parts;
     int rc = slurp(self, &file, err);
-    bool known = rc == 0 && file.size >= HEAD && memcmp(file.data, MAGIC, HEAD) == 0;
-    size_t end = known ? walk(&file, take_entry, self) : HEAD;
-    if (rc == 0 && !end)
+    if (rc == 0 && !walk(&file, take_entry, self, &parts))
         rc = evb_fail(err, EVB_ENOMEM, "%s: out of memory", NAME);
-    if (rc == 0 && file.size > HEAD && end < file.size)
-        evb_log_say(&self->log, "%s: cut off %zu bytes at offset %zu that are no whole entry", NAME, file.size - end,
-                    end);
-    if (rc == 0 && ((!known && evb_io_write_all(self->io, self->fd, MAGIC, HEAD, 0)) ||
-                    (end < file.size && self->io->truncate(self->io, self->fd, (off_t)end))))
-        rc = evb_fail_errno(err, EVB_EIO, errno, "%s", NAME);
-    self->size = self->tidied = end;
+    if (rc == 0)
+        rc = parts.bad == WHOLE ? cut(self, &file, parts.end, err) : mend(self, &file, parts.bad, err);
+    self->tidied = self->size;
     evb_buf_free(&file);
-    return rc;
+    return rc ? rc : evb_gone_sync(self, err);
 }
 
 static int open_file(evb_gone *self, evb_error *err) {
@@ -207,14 +275,23 @@ evb_gone *evb_gone_new(evb_io *io, evb_log log, evb_error *err) {
     return NULL;
 }
 
+/* Says that all is on disk, for who looks at it after the end. Nothing depends on it. */
+static void seal(evb_gone *self) {
+    evb_error err;
+    if (self->appended && evb_gone_sync(self, &err) == 0)
+        append(self, SEALED, NULL, 0, &err);
+}
+
 void evb_gone_destroy(evb_gone **self) {
     if (!*self)
         return;
     evb_table_destroy(&(*self)->topics, free);
     evb_table_destroy(&(*self)->patterns, free);
     evb_table_destroy(&(*self)->swept, free);
-    if ((*self)->fd >= 0)
+    if ((*self)->fd >= 0) {
+        seal(*self);
         (*self)->io->close((*self)->io, (*self)->fd);
+    }
     free(*self);
     *self = NULL;
 }
@@ -338,9 +415,10 @@ static bool teach_topic(void *context, uint8_t kind, const uint8_t *body, size_t
 int evb_gone_teach(evb_gone *self, evb_catalog *catalog, evb_error *err) {
     topics_walk w = {.self = self, .catalog = catalog, .err = err};
     evb_buf file = {0};
+    extent parts;
     int rc = slurp(self, &file, err);
     if (rc == 0)
-        walk(&file, teach_topic, &w);
+        walk(&file, teach_topic, &w, &parts);
     evb_buf_free(&file);
     return rc ? rc : w.rc;
 }
@@ -393,10 +471,11 @@ static bool keep_number(evb_buf *out, uint8_t kind, uint64_t value) {
 static bool gather(evb_gone *self, topics_walk *w, uint64_t first) {
     evb_buf file = {0};
     evb_error err;
+    extent parts;
     bool ok = evb_buf_add(&w->out, MAGIC, HEAD) && keep_number(&w->out, TRIMMED, self->trimmed) &&
               keep_number(&w->out, CARRIED, self->carried) && keep_marks(&w->out, self->topics, PURGED, first) &&
               keep_marks(&w->out, self->patterns, PURGED, first) && keep_marks(&w->out, self->swept, SWEPT, first) &&
-              slurp(self, &file, &err) == 0 && walk(&file, keep_topic, w);
+              slurp(self, &file, &err) == 0 && walk(&file, keep_topic, w, &parts);
     evb_buf_free(&file);
     return ok;
 }
@@ -405,13 +484,8 @@ void evb_gone_tidy(evb_gone *self, evb_catalog *catalog, uint64_t first) {
     topics_walk w = {.self = self, .catalog = catalog};
     if (self->size < TIDY_LEAST || self->size < 4 * self->tidied)
         return;
-    if (!gather(self, &w, first) || evb_io_replace(self->io, NAME, w.out.data, w.out.size)) {
+    if (!gather(self, &w, first) || replace(self, &w.out))
         evb_log_say(&self->log, "%s: cannot write it anew; it goes on growing", NAME);
-        self->tidied = self->size;
-    } else {
-        self->io->close(self->io, self->fd);
-        self->fd = self->io->open(self->io, NAME, false); /* without it every further note fails */
-        self->size = self->tidied = w.out.size;
-    }
+    self->tidied = self->size;
     evb_buf_free(&w.out);
 }

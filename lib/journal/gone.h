@@ -12,9 +12,12 @@
 
 typedef struct evb_gone evb_gone;
 
-/* Reads gone.log (made if it is missing); cuts off a torn tail and says so. io is borrowed. NULL and *err: EVB_EIO,
- * EVB_ENOMEM. */
+/* Reads gone.log (made if it is missing); cuts off a torn tail and says so. Of a damaged one it says where, keeps it as
+ * gone.damaged (or gone.damaged.2…) and goes on with what is whole. io is borrowed. NULL and *err: EVB_EIO, EVB_ENOMEM. */
 evb_gone *evb_gone_new(evb_io *io, evb_log log, evb_error *err);
+
+/* Makes all that was noted safe, and says so in the file, so that damage to the last of it is not taken for a write that
+ * was never finished. */
 void evb_gone_destroy(evb_gone **self);
 
 /* Each notes one thing, which is safe after evb_gone_sync. EVB_ESTORE: it was not noted; EVB_ENOMEM. */

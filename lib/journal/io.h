@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "base/buf.h"
 #include "evbus.h"
 
 typedef struct evb_io evb_io;
@@ -42,10 +43,18 @@ void evb_io_destroy(evb_io **self);
 int evb_io_read_all(evb_io *io, int fd, void *data, size_t size, off_t offset);
 int evb_io_write_all(evb_io *io, int fd, const void *data, size_t size, off_t offset);
 
+/* Appends all of a file to *out. 0; -1 and errno, *out unchanged. */
+int evb_io_read_whole(evb_io *io, int fd, evb_buf *out);
+
 /* Makes a new file whose name is safe when it returns. A descriptor; -1 and errno: there is none. */
 int evb_io_create(evb_io *io, const char *name);
 
 /* Writes a whole file under a name that it gets only when its bytes are safe (write, sync, rename, sync_dir). */
 int evb_io_replace(evb_io *io, const char *name, const void *data, size_t size);
+
+/* Keeps a copy of a damaged file, open as fd, before another takes its place: under the first of the names STEM.damaged,
+ * STEM.damaged.2… that no file has, unless one of them has these bytes already. name: which it is. 0; -1 and errno. */
+enum { EVB_ASIDE_NAME = 64 };
+int evb_io_keep_aside(evb_io *io, int fd, const char *stem, char name[EVB_ASIDE_NAME]);
 
 #endif

@@ -3,7 +3,8 @@
  * Only the last segment is read, however many there are: a sealed segment's extent is in its name and the next one's.
  * A bad record of the last segment is a torn tail, with all behind it, unless a record behind it says that it was safe
  * once: several writes share a sync, and a machine that goes down in mid-sync may have done the later ones only. What is
- * torn was never acknowledged, and is cut off and said. Else it is damage: refused, until evctl repair is asked.
+ * torn was never acknowledged, and is cut off and said. Else it is damage: refused, until evctl repair is asked. The
+ * catalog proves the same: it gets its seq only when all up to there is synced, so at each end of a hub.
  * The catalog is brought from its own seq to the journal's end; one that is missing, damaged or ahead is built anew.
  * Leaves to others: looking into the sealed segments (reading.c when they are read, verify.c). */
 #include <errno.h>
@@ -68,10 +69,15 @@ static int judge_tail(evb_journal *self, evb_segment *seg, evb_scan *scan, const
     int rc = evb_scan_proof(scan, seg->next, &rec, &why);
     if (rc < 0)
         return evb_fail(err, rc, "journal: %s", why.text);
-    if (rc == 0)
+    uint64_t noted = evb_catalog_seq(self->catalog);
+    if (rc == 0 && noted < seg->next)
         return cut_tail(self, seg, end, reason, err);
     evb_segment_fail(seg, EVB_EDAMAGED, seg->size, seg->next, reason, err);
     evb_error head = *err;
+    if (rc == 0)
+        return evb_fail(err, EVB_EDAMAGED,
+                        "%s; all up to seq %" PRIu64 " was on disk, says the catalog: run evctl repair", head.text,
+                        noted);
     return evb_fail(err, EVB_EDAMAGED,
                     "%s; a good record follows at offset %" PRIu64 " (seq %" PRIu64 "): run evctl repair", head.text,
                     scan->offset, rec.seq);
@@ -195,10 +201,8 @@ static int teach_catalog(evb_journal *self, evb_error *err) {
     return evb_catalog_seq(self->catalog) ? 0 : evb_gone_teach(self->gone, self->catalog, err);
 }
 
-static int recover_catalog(evb_journal *self, const char *path, evb_error *err) {
-    int rc = open_catalog(self, path, err);
-    if (rc)
-        return rc;
+static int recover_catalog(evb_journal *self, evb_error *err) {
+    int rc = 0;
     uint64_t head = evb_journal_active(self)->next - 1, seq = evb_catalog_seq(self->catalog);
     if (seq > head) {
         evb_log_say(&self->log,
@@ -215,12 +219,13 @@ static int recover_catalog(evb_journal *self, const char *path, evb_error *err) 
 
 int evb_journal_recover(evb_journal *self, const char *catalog_path, evb_error *err) {
     int rc = list_segments(self, err);
+    rc = rc ? rc : open_catalog(self, catalog_path, err);
     if (rc == 0)
         rc = self->segment_count ? read_last(self, err) : begin_journal(self, err);
     if (rc == 0 && !(self->gone = evb_gone_new(self->io, self->log, err)))
         rc = err->code;
     if (rc == 0)
-        rc = recover_catalog(self, catalog_path, err);
+        rc = recover_catalog(self, err);
     if (rc)
         return rc;
     /* What a killed hub has left may be in the page cache only: its bytes, and the names of its files. */

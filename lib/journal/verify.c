@@ -24,6 +24,7 @@ typedef struct {
     evb_verification *out;
     evb_error *err;
     bool repair;
+    uint64_t noted;   /* up to here all was on disk */
     uint64_t *firsts; /* of the segments */
     size_t count;
     /* of the segment under way */
@@ -162,6 +163,8 @@ static int pass_tail(walk *w, uint64_t from, const char *reason) {
 /* A fault at offset `from`: finds the next good record, or the segment's end, and deals with what lies between. */
 static int pass_fault(walk *w, uint64_t from, uint64_t segment_end_seq, const char *reason) {
     evb_record rec;
+    if (!segment_end_seq && w->noted >= w->expected)
+        segment_end_seq = w->noted + 1;
     int rc = segment_end_seq ? 0 : is_tail(w);
     if (rc)
         return rc < 0 ? rc : pass_tail(w, from, reason);
@@ -238,8 +241,9 @@ static int walk_all(walk *w) {
     return rc;
 }
 
-static int walk_journal(evb_io *io, evb_log log, bool repair, evb_verification *out, evb_error *err) {
+static int walk_journal(evb_io *io, evb_log log, bool repair, uint64_t noted, evb_verification *out, evb_error *err) {
     walk w = {.io = io, .log = log, .out = out, .err = err, .repair = repair, .copy = -1};
+    w.noted = noted <= EVB_SEQ_MOST ? noted : 0;
     *out = (evb_verification){0};
     int rc = walk_all(&w);
     evb_scan_free(&w.scan);
@@ -247,8 +251,8 @@ static int walk_journal(evb_io *io, evb_log log, bool repair, evb_verification *
     return rc;
 }
 
-int evb_journal_verify(evb_io *io, evb_log log, evb_verification *out, evb_error *err) {
-    int rc = walk_journal(io, log, false, out, err);
+int evb_journal_verify(evb_io *io, evb_log log, uint64_t noted, evb_verification *out, evb_error *err) {
+    int rc = walk_journal(io, log, false, noted, out, err);
     if (rc == 0 && out->damages)
         rc = evb_fail(err, EVB_EDAMAGED,
                       "journal: damaged in %" PRIu64 " places, %" PRIu64
@@ -257,6 +261,6 @@ int evb_journal_verify(evb_io *io, evb_log log, evb_verification *out, evb_error
     return rc;
 }
 
-int evb_journal_repair(evb_io *io, evb_log log, evb_verification *out, evb_error *err) {
-    return walk_journal(io, log, true, out, err);
+int evb_journal_repair(evb_io *io, evb_log log, uint64_t noted, evb_verification *out, evb_error *err) {
+    return walk_journal(io, log, true, noted, out, err);
 }

@@ -260,11 +260,11 @@ static void verify_and_repair(evb_io *disk, bool indexed) {
     evb_verification found = {0}, after = {0};
     evb_error err = {0};
     size_t said = 0;
-    int rc = evb_journal_verify(disk, fuzz_log(&said), &found, &err);
+    int rc = evb_journal_verify(disk, fuzz_log(&said), 0, &found, &err);
     MUST(rc == 0 ? !found.damages : rc == EVB_EDAMAGED && found.damages && *err.text);
-    if (evb_journal_repair(disk, fuzz_log(&said), &after, &err))
+    if (evb_journal_repair(disk, fuzz_log(&said), 0, &after, &err))
         return;
-    MUST(evb_journal_verify(disk, fuzz_log(&said), &after, &err) == 0 && !after.damages);
+    MUST(evb_journal_verify(disk, fuzz_log(&said), 0, &after, &err) == 0 && !after.damages);
     evb_journal *journal = open_journal(disk, &err);
     MUST(journal || indexed);
     if (journal)

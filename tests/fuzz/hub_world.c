@@ -95,7 +95,7 @@ void hub_world_end(hub_world *self) {
     evb_verification found;
     evb_error err = {0};
     hub_world_close(self);
-    MUST(evb_journal_verify(self->disk, (evb_log){0}, &found, &err) == 0 && !found.damages && !found.lost);
+    MUST(evb_journal_verify(self->disk, (evb_log){0}, 0, &found, &err) == 0 && !found.damages && !found.lost);
     evb_io_destroy(&self->disk);
     evb_patterns_destroy(&self->live);
 }

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "client/subscription_private.h"
 #include "fake_hub.h"
 
 enum { ROUNDS = 2000, EVENTS_MAX = 20000, NOTES_MAX = 256 };
@@ -729,6 +730,112 @@ static void lost_live_events_are_counted(void **state) {
     assert_int_equal(noted(f, EVB_NOTE_LOST), 1);
 }
 
+/* ---- a loss that is noticed between a step and a wait ---- */
+
+/* Takes the hub away in the middle of a turn, and takes in what the connection says of that: once, and nothing is left of
+ * it to wake a wait. */
+typedef struct {
+    evb_driven driven; /* first */
+    fixture *f;
+    evb_channel *channel;
+} thief;
+
+static void look_until(evb_channel *channel, evb_channel_state state) {
+    int64_t due = evb_clock_monotonic_ns() + 10 * EVB_SECOND_NS;
+    while (evb_channel_look(channel) != state)
+        assert_in_range(evb_clock_monotonic_ns(), 0, due);
+}
+
+static void steal(const thief *t) {
+    if (!t->f->hub->router)
+        return;
+    fake_down(t->f->hub);
+    look_until(t->channel, EVB_CHANNEL_DOWN);
+}
+
+static void step_nothing(void *context) { (void)context; }
+static void step_stealing(void *context) { steal(context); }
+static bool never_ready(const void *context) {
+    (void)context;
+    return false;
+}
+static int64_t never_due(const void *context) {
+    (void)context;
+    return INT64_MAX;
+}
+static int64_t due_stealing(const void *context) {
+    steal(context);
+    return INT64_MAX;
+}
+
+/* The turn in which it happens ends at once, and the hub is found again when it is back. */
+static void lose_in_turn(fixture *f, evb_channel *channel, void (*step)(void *), int64_t (*due)(const void *)) {
+    thief t = {.driven = {.step = step, .ready = never_ready, .deadline = due}, .f = f, .channel = channel};
+    t.driven.context = &t;
+    evb_bus_drive(f->bus, &t.driven); /* before those that are there: between their step and their deadline */
+    int64_t begun = evb_clock_monotonic_ns();
+    int rc = evb_bus_wait(f->bus, NULL, 0, 10 * EVB_SECOND_NS, &f->err);
+    int64_t took = evb_clock_monotonic_ns() - begun;
+    evb_bus_undrive(f->bus, &t.driven);
+    assert_int_equal(rc, 0);
+    assert_null(f->hub->router);
+    assert_in_range(took, 0, 5 * EVB_SECOND_NS);
+    f->hub->mute = false;
+    f->hub->drop_welcomes = 0;
+    fake_up(f->hub);
+    until_noted(f, EVB_NOTE_SUBSCRIBED, 1);
+}
+
+static void a_feed_lost_between_step_and_wait(void **state) {
+    fixture *f = *state;
+    f->hub->drop_welcomes = 1000;
+    subscribe(f, "a", (evb_sub_options){.from = EVB_FROM_NOW}, -1);
+    for (int i = 0; i < ROUNDS && (f->sub->state != SUB_JOIN || evb_channel_look(f->sub->feed) != EVB_CHANNEL_UP);
+         i++)
+        turn(f);
+    lose_in_turn(f, f->sub->feed, step_nothing, due_stealing);
+}
+
+static void a_hub_lost_between_step_and_wait(void **state) {
+    fixture *f = *state;
+    f->hub->mute = true;
+    subscribe(f, "a", (evb_sub_options){.from = EVB_FROM_FIRST}, -1);
+    for (int i = 0; i < ROUNDS && evb_channel_look(f->bus->requests) != EVB_CHANNEL_UP; i++)
+        turn(f);
+    lose_in_turn(f, f->bus->requests, step_stealing, never_due);
+}
+
+/* ---- groups ---- */
+
+/* Lets members join, and knows of none when it is asked for more. */
+static void turn_away(void *hub, const char *op) {
+    static uint8_t bytes[] = "\xc2\x01\x00\x00\x01"; /* not created, next, head, floor, ack wait */
+    static const evb_buf JOINED = {bytes, sizeof bytes - 1, 0};
+    fake_hub *self = hub;
+    bool join = strcmp(op, "group.join") == 0;
+    self->answer = join ? &JOINED : NULL;
+    self->error = join ? NULL : "member";
+    self->text = "not a member";
+}
+
+/* Also where a bus has no timeout, leaving has: of a hub that says nothing, and of one that never says what we wait for. */
+static void leaving_ends(void **state) {
+    static const evb_group_options GROUP = {.name = "g"};
+    fixture *f = *state;
+    f->hub->before = turn_away;
+    subscribe(f, "a", (evb_sub_options){.from = EVB_FROM_NOW, .group = &GROUP}, -1);
+    until_noted(f, EVB_NOTE_SUBSCRIBED, 1);
+    for (int mute = 0; mute < 2; mute++) {
+        int64_t begun = evb_clock_monotonic_ns();
+        f->hub->mute = mute;
+        fake_start_thread(f->hub);
+        assert_int_equal(evb_sub_leave(f->sub, &f->err), EVB_ETIMEDOUT);
+        fake_stop_thread(f->hub);
+        assert_in_range(evb_clock_monotonic_ns() - begun, 4 * EVB_SECOND_NS, 20 * EVB_SECOND_NS);
+        assert_non_null(strstr(f->err.text, "leaving: the hub took nothing for 5 s"));
+    }
+}
+
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
@@ -746,6 +853,9 @@ int main(void) {
         T(back_stops_at_what_is_left),
         T(back_while_retention_runs),
         T(gone_for_ever_ends),
+        T(a_feed_lost_between_step_and_wait),
+        T(a_hub_lost_between_step_and_wait),
+        T(leaving_ends),
         T(the_seam_has_no_gap_and_no_double),
         T(a_welcome_may_be_lost),
         T(no_welcome_ends),

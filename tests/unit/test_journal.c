@@ -371,12 +371,13 @@ static void a_hole_in_what_no_sync_has_covered_is_a_torn_tail(void **state) {
     copy_file(f, 1, &data, &size, false);
     off_t step = ((off_t)size - whole) / 5;
     evb_journal_destroy(&j);
+    unlink(f->catalog); /* as before the end */
     for (off_t at = whole; at + step / 2 < (off_t)size; at += step / 2) {
         copy_file(f, 1, &data, &size, true);
         zero(f, at, at + step / 2);
         off_t start = whole + (at - whole) / step * step;
         evb_io *io = view(f->disk, NULL);
-        assert_int_equal(evb_journal_verify(io, (evb_log){keep_line, f}, &v, &err), 0);
+        assert_int_equal(evb_journal_verify(io, (evb_log){keep_line, f}, 0, &v, &err), 0);
         assert_int_equal(v.tail_bytes, (off_t)size - start);
         evb_io_destroy(&io);
         j = open_journal(f);
@@ -404,9 +405,57 @@ static void a_hole_in_what_was_synced_is_damage(void **state) {
     assert_null(open_with(f, OPTIONS, NULL, &err));
     assert_int_equal(err.code, EVB_EDAMAGED);
     change_file(f, 1, end, -1, 0);
+    unlink(f->catalog);
     j = open_journal(f);
     assert_int_equal(evb_journal_head(j), 0);
     evb_journal_destroy(&j);
+}
+
+static void refuses(fixture *f, const char *what) {
+    evb_error err = {0};
+    assert_null(open_with(f, OPTIONS, NULL, &err));
+    assert_int_equal(err.code, EVB_EDAMAGED);
+    assert_non_null(strstr(err.text, what));
+}
+
+/* Nothing is under way when a hub has ended: what is bad at the end then is damage, each bit of it and each cut. */
+static void a_bad_last_record_of_a_hub_that_has_ended_is_damage(void **state) {
+    static const char WHAT[] = "(seqs from 3); all up to seq 4 was on disk, says the catalog: run evctl repair";
+    fixture *f = *state;
+    uint8_t *data;
+    size_t size;
+    evb_journal *j = open_journal(f);
+    must_append(j, "a", 1, 2, 20);
+    off_t at = file_size(f, 1);
+    must_append(j, "a", 2, 2, 20);
+    evb_journal_destroy(&j);
+    copy_file(f, 1, &data, &size, false);
+    for (off_t i = at; i < (off_t)size; i++) {
+        change_file(f, 1, -1, i, (int)(i % 8));
+        refuses(f, WHAT);
+        copy_file(f, 1, &data, &size, true);
+        if (i == at)
+            continue; /* nothing bad is left by this cut */
+        change_file(f, 1, i, -1, 0);
+        refuses(f, WHAT);
+        copy_file(f, 1, &data, &size, true);
+    }
+    evb_verification v;
+    evb_error err;
+    evb_io *io = view(f->disk, NULL);
+    change_file(f, 1, (off_t)size - 1, -1, 0);
+    assert_int_equal(evb_journal_verify(io, (evb_log){keep_line, f}, 0, &v, &err), 0);
+    assert_int_equal(v.tail_bytes, (off_t)size - 1 - at);
+    assert_int_equal(evb_journal_verify(io, (evb_log){keep_line, f}, 4, &v, &err), EVB_EDAMAGED);
+    assert_int_equal(v.lost, 2);
+    assert_int_equal(evb_journal_repair(io, (evb_log){keep_line, f}, 4, &v, &err), 0);
+    evb_io_destroy(&io);
+    unlink(f->catalog);
+    j = open_journal(f);
+    assert_int_equal(evb_journal_head(j), 4); /* no seq comes again */
+    assert_int_equal(read_all(j, "$hub.lost"), 1);
+    evb_journal_destroy(&j);
+    free(data);
 }
 
 static void a_hole_in_a_journal_that_tells_nothing_is_damage(void **state) {
@@ -449,11 +498,11 @@ static void repair_cuts_out_what_is_bad_and_says_so(void **state) {
     evb_verification v;
     evb_error err;
     evb_io *io = view(f->disk, NULL);
-    assert_int_equal(evb_journal_verify(io, (evb_log){keep_line, f}, &v, &err), EVB_EDAMAGED);
+    assert_int_equal(evb_journal_verify(io, (evb_log){keep_line, f}, 0, &v, &err), EVB_EDAMAGED);
     assert_int_equal(v.lost, 4);
     assert_non_null(strstr(f->log, "seqs 2 to 5"));
-    assert_int_equal(evb_journal_repair(io, (evb_log){keep_line, f}, &v, &err), 0);
-    assert_int_equal(evb_journal_verify(io, (evb_log){keep_line, f}, &v, &err), 0);
+    assert_int_equal(evb_journal_repair(io, (evb_log){keep_line, f}, 0, &v, &err), 0);
+    assert_int_equal(evb_journal_verify(io, (evb_log){keep_line, f}, 0, &v, &err), 0);
     evb_io_destroy(&io);
     unlink(f->catalog);
     j = open_journal(f);
@@ -719,7 +768,7 @@ static void tend(evb_journal *j, int64_t now_ns) {
 static void verify_whole(fixture *f, uint64_t events) {
     evb_verification v;
     evb_error err = {0};
-    if (evb_journal_verify(f->disk, (evb_log){keep_line, f}, &v, &err))
+    if (evb_journal_verify(f->disk, (evb_log){keep_line, f}, 0, &v, &err))
         fail_msg("%s\n%s", err.text, f->log);
     assert_true(v.events >= events);
 }
@@ -903,7 +952,7 @@ static void a_torn_note_of_what_is_gone_is_cut_off(void **state) {
     purge(j, "b", &count);
     evb_journal_destroy(&j);
     int fd = f->disk->open(f->disk, "gone.log", false);
-    assert_int_equal(f->disk->truncate(f->disk, fd, f->disk->size(f->disk, fd) - 44), 0); /* into the purge of b */
+    assert_int_equal(f->disk->truncate(f->disk, fd, f->disk->size(f->disk, fd) - 60), 0); /* into the purge of b */
     f->disk->close(f->disk, fd);
     j = open_with(f, SMALL, NULL, &err);
     assert_non_null(strstr(f->log, "gone.log: cut off"));
@@ -913,6 +962,87 @@ static void a_torn_note_of_what_is_gone_is_cut_off(void **state) {
     j = open_with(f, SMALL, NULL, &err);
     assert_null(strstr(f->log, "gone.log"));
     assert_int_equal(count_events(j, "#", 1), 300);
+    evb_journal_destroy(&j);
+}
+
+/* Flips a bit of gone.log where the text first stands in it. */
+static void flip_gone(fixture *f, const char *text) {
+    uint8_t file[4096];
+    size_t size = strlen(text), at = 0;
+    int fd = f->disk->open(f->disk, "gone.log", false);
+    off_t end = f->disk->size(f->disk, fd);
+    assert_in_range(end, size, sizeof file);
+    assert_int_equal(f->disk->pread(f->disk, fd, file, (size_t)end, 0), end);
+    while (memcmp(file + at, text, size) != 0)
+        assert_in_range(++at + size, 0, end);
+    file[at] ^= 1;
+    assert_int_equal(f->disk->pwrite(f->disk, fd, file + at, 1, (off_t)at), 1);
+    f->disk->close(f->disk, fd);
+}
+
+/* Opens it on a disk on which nothing new can be made, and ends at once. */
+static void open_on_full_disk(fixture *f, evb_journal_options options) {
+    bad_disk *d;
+    evb_error err = {0};
+    evb_io *io = view(f->disk, &d);
+    d->left[CALL_OPEN] = 0;
+    d->why = ENOSPC;
+    evb_journal *j = evb_journal_new(io, f->catalog, &options, (evb_log){keep_line, f}, &err);
+    if (!j)
+        fail_msg("%s", err.text);
+    evb_journal_destroy(&j);
+}
+
+/* Damage to one note, the first, one in the middle or the last, or to the head takes no other with it, and is said. */
+static void a_damaged_note_of_what_is_gone_takes_no_other_with_it(void **state) {
+    static const char *const NOTES[] = {"a.2", "a.1", "*", "EVBR"};
+    static const evb_journal_options BIG = {.segment_bytes = 1 << 20};
+    fixture *f = *state;
+    for (size_t i = 0; i < 4; i++) {
+        evb_error err = {0};
+        uint64_t count;
+        evb_io_destroy(&f->disk);
+        f->disk = evb_io_memory_new(NULL);
+        unlink(f->catalog);
+        evb_journal *j = mixed_journal(f, &BIG);
+        for (size_t k = 0; k < 3; k++)
+            purge(j, NOTES[k], &count);
+        evb_journal_destroy(&j);
+        flip_gone(f, NOTES[i]);
+        f->log[0] = 0;
+        open_on_full_disk(f, BIG);
+        assert_non_null(strstr(f->log, "gone.log: damaged at byte "));
+        assert_non_null(strstr(f->log, "gone.log: cannot write it anew: No space"));
+        j = open_with(f, BIG, NULL, &err);
+        assert_non_null(strstr(f->log, "gone.log: damaged at byte "));
+        assert_non_null(strstr(f->log, "kept as gone.damaged\n"));
+        evb_journal_destroy(&j);
+        j = open_with(f, BIG, NULL, &err);
+        assert_null(strstr(f->log, "gone.log"));
+        for (size_t k = 0; k < 3; k++)
+            assert_int_equal(count_events(j, NOTES[k], 1), k == i ? 300 : 0);
+        evb_journal_destroy(&j);
+    }
+}
+
+/* With the state of a topic damaged, the states are noted again, as long as the catalog has them. */
+static void damaged_states_of_topics_are_noted_again(void **state) {
+    fixture *f = *state;
+    evb_error err = {0};
+    evb_journal *j = mixed_journal(f, &SMALL);
+    assert_int_equal(evb_journal_trim(j, 9999, 5000, &err), 0);
+    evb_journal_destroy(&j);
+    flip_gone(f, "a.1");
+    j = open_with(f, SMALL, NULL, &err);
+    assert_non_null(strstr(f->log, "gone.log: damaged at byte "));
+    assert_int_equal(topic_state(j, "a.1").version, 300);
+    for (uint64_t i = 91; i < 120; i++)
+        must_append(j, "b", i, 10, 100);
+    assert_int_equal(evb_journal_trim(j, 9999, 6000, &err), 0);
+    evb_journal_destroy(&j);
+    unlink(f->catalog);
+    j = open_with(f, SMALL, NULL, &err);
+    assert_int_equal(topic_state(j, "a.1").version, 300);
     evb_journal_destroy(&j);
 }
 
@@ -970,6 +1100,7 @@ int main(void) {
         T(a_hole_in_what_no_sync_has_covered_is_a_torn_tail),
         T(a_hole_in_what_was_synced_is_damage),
         T(a_hole_in_a_journal_that_tells_nothing_is_damage),
+        T(a_bad_last_record_of_a_hub_that_has_ended_is_damage),
         T(every_flipped_byte_in_the_middle_is_named_and_refused),
         T(repair_cuts_out_what_is_bad_and_says_so),
         T(a_full_disk_refuses_and_takes_again),
@@ -985,6 +1116,8 @@ int main(void) {
         T(empty_segments_are_removed),
         T(a_crash_while_segments_are_written_again),
         T(a_torn_note_of_what_is_gone_is_cut_off),
+        T(a_damaged_note_of_what_is_gone_takes_no_other_with_it),
+        T(damaged_states_of_topics_are_noted_again),
         T(a_segment_that_cannot_begin_loses_nothing),
         T(a_crash_after_any_write_keeps_what_was_synced),
     };
