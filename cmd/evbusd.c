@@ -524,6 +524,7 @@ int main(int argc, char **argv) {
     daemon_state d = {.argc = argc, .argv = argv, .lock = -1, .catalog_fd = -1, .signals = -1};
     evb_error err = {0};
     int first = 0, status = 0;
+    program_hold_descriptors();
     d.settings = settings_new(argc, argv, &first, &err);
     if (!d.settings)
         return fail(&err);

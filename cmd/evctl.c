@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "program.h"
 
 static const evb_opt ROWS[] = {
     {'u', "url", EVB_OPT_STRING, offsetof(evctl_options, url), NULL, "URL", "the hub's address (also EVBUS_URL)",
@@ -120,6 +121,7 @@ int main(int argc, char **argv) {
     evb_buf out = {0};
     bool asked = false;
     int first;
+    program_hold_descriptors();
     setlocale(LC_CTYPE, "");
     int rc = evb_opts_parse(&OPTS, &self.o, argc, argv, &first, &err);
     rc = rc ? rc : evb_opts_answer(&OPTS, &self.o.standard, &out, &asked, &err);

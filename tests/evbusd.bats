@@ -154,3 +154,15 @@ P
     run -0 env -i PATH="$PATH" HOME="$HOME" evpub -u "$EVBUS_URL" -p cron.job done </dev/null
     assert_output 1
 }
+
+@test "with descriptors closed no message goes into the lock or the journal" {
+    mkfifo ready
+    start bash -c 'exec evbusd -d "$1" --ready-fd 9 9>ready <&- >&- 2>&-' - "$JOURNAL"
+    IFS= read -r -t "$PATIENCE" _ <ready
+    evpub t x
+    run -0 cat "$JOURNAL/lock"
+    assert_output "$PID"
+    kill -TERM "$PID"
+    wait_for_exit "$PID"
+    run -0 evctl -d "$JOURNAL" verify
+}

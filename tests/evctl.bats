@@ -388,3 +388,18 @@ PY
     run -64 evctl status now
     run -74 bash -c 'evctl status >/dev/full'
 }
+
+@test "with descriptors closed no message and no export goes into a file of the journal" {
+    start_hub
+    seq 100 | evpub t
+    stop_hub
+    cp "$JOURNAL"/*.evj whole
+    printf torn >>"$JOURNAL/00000000000000000001.evj"
+    run bash -c 'evctl -d "$1" verify <&- 2>&-' - "$JOURNAL"
+    run bash -c 'evctl -d "$1" verify <&- >&- 2>&-' - "$JOURNAL"
+    run bash -c 'evctl -d "$1" repair <&- >&- 2>&-' - "$JOURNAL"
+    run -74 bash -c 'evctl -d "$1" export >&-' - "$JOURNAL"
+    cmp -n "$(stat -c %s whole)" whole "$JOURNAL/00000000000000000001.evj"
+    run -0 cat "$JOURNAL/lock"
+    assert_output --regexp '^[0-9]+$'
+}
