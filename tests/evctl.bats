@@ -403,3 +403,31 @@ PY
     run -0 cat "$JOURNAL/lock"
     assert_output --regexp '^[0-9]+$'
 }
+
+@test "an option that does not belong to a command is refused, and nothing is done" {
+    local line
+    start_hub
+    seq 3 | evpub t
+    evsub -g g -n 0 t
+    while read -r line; do
+        # shellcheck disable=SC2086 # words
+        run -64 evctl $line
+        assert_output --partial ' does not go with '
+    done <<'END'
+purge # --dry-run
+purge # --before 2
+trim --before 3 --dry-run
+group g delete --dry-run
+group g reset --to 2 --dry-run
+group g pause --to 2
+group g reset --to 2 --from 1
+dead drop g --dry-run
+dead drop g --edit
+status -d journal
+export --dry-run
+import --from 2
+verify -o out
+END
+    assert_equal "$(evsub --from 1 -e | tr '\n' ' ')" '1 2 3 '
+    assert_equal "$(evctl groups -J | jq -c '[.name, .paused, .next]')" '["g",false,4]'
+}
