@@ -77,8 +77,9 @@ static int first_from(source *s, evb_from from, uint64_t value, uint64_t *seq, e
 static int open_journal(source *s, const evctl *self, evb_error *err) {
     static const evb_journal_options keep = {.segment_bytes = UINT64_MAX};
     char path[4096];
-    if (access(self->o.dir, R_OK | X_OK))
-        return evb_fail_errno(err, errno == EACCES ? EVB_EPERM : EVB_EINVAL, errno, "%s", self->o.dir);
+    int rc = evctl_check_journal(self->o.dir, err);
+    if (rc)
+        return rc;
     snprintf(path, sizeof path, "%s/lock", self->o.dir);
     if ((s->lock = evb_lock_take(path, err)) < 0)
         return s->lock;

@@ -431,3 +431,16 @@ END
     assert_equal "$(evsub --from 1 -e | tr '\n' ' ')" '1 2 3 '
     assert_equal "$(evctl groups -J | jq -c '[.name, .paused, .next]')" '["g",false,4]'
 }
+
+@test "verify, repair and export -d name a directory that is no journal's, and make nothing in it" {
+    local command
+    mkdir empty
+    for command in verify repair export; do
+        run -64 --separate-stderr evctl -d empty "$command" --timeout 1
+        assert_equal "$stderr" "evctl: empty: no segments there: not a journal's directory"
+        assert_equal "$output" ''
+        run -64 evctl -d /dev/null "$command"
+        assert_output 'evctl: /dev/null: Not a directory'
+    done
+    assert_equal "$(ls -A empty)" ''
+}
