@@ -83,6 +83,16 @@ P
     printf '[section]\nsync = none\n' >conf
     run -78 timeout 5 evbusd -c conf --memory
     run -78 timeout 5 evbusd -c missing --memory
+    local line
+    for line in 'sync = often' 'retain = soon' 'segment = 1K' 'max-payload = 1G' 'live = a b' 'url = nowhere' 'help = yes'; do
+        printf '; options\n%s\nmemory = yes\n' "$line" >conf
+        run -78 timeout 5 evbusd -c conf
+        assert_output --partial "conf:2: "
+    done
+    # What is wrong on the command line is not the file's fault.
+    printf 'sync = none\n' >conf
+    run -64 timeout 5 evbusd -c conf --sync often --memory
+    refute_output --partial conf
 }
 
 @test "SIGHUP takes a good file, and goes on as before with a bad one" {
