@@ -130,6 +130,8 @@ static int parse(cmd_session *s, int argc, char **argv, bool *asked) {
     s->topic = argv[first];
     s->payload = operands > 1 ? argv[first + 1] : NULL;
     rc = evb_topic_check(s->topic, strlen(s->topic), &s->err);
+    if (rc == 0 && s->opt.command)
+        rc = program_find(*s->opt.command, &s->err);
     return rc || s->opt.serve ? rc : set_headers(s);
 }
 
