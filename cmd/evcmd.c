@@ -191,7 +191,8 @@ static void say_failure(const cmd_session *s) {
     if (s->err.code == EVB_EUNKNOWN)
         fprintf(stderr, "evcmd: %s: outcome unknown: it may have been done: %s\n", s->topic, s->err.text);
     else
-        fprintf(stderr, "evcmd: %s: %s\n", s->topic, s->err.text);
+        fprintf(stderr, "evcmd: %s: %s%s\n", s->topic, s->err.text,
+                s->err.code == EVB_ETIMEDOUT && !strstr(s->err.text, "not done") ? ": not done" : "");
 }
 
 static int ask(cmd_session *s, int *sig) {

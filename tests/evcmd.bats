@@ -458,3 +458,15 @@ wait_running() {
     echo 'exit 0' >plain
     run -77 timeout 10 evcmd --serve sum -- ./plain
 }
+
+@test "a hub that does not answer was not told of the command: not done, and said" {
+    start_hub
+    start_ready serve.out serve.err evcmd --serve do --shell 'cat >>ran; echo >>ran'
+    evcmd do first
+    kill -STOP "$HUB_PID"
+    run -75 evcmd --timeout 0.3 do second
+    assert_output 'evcmd: do: the hub did not answer in time: not done'
+    kill -CONT "$HUB_PID"
+    evcmd do third
+    assert_equal "$(<ran)" $'first\nthird'
+}
