@@ -26,6 +26,7 @@
 #include "base/units.h"
 #include "event/limits.h"
 #include "net/server.h"
+#include "net/url.h"
 #include "program.h"
 
 static const uint64_t NO_FD = UINT64_MAX;
@@ -115,6 +116,62 @@ static void settings_destroy(settings *s) {
     free(s);
 }
 
+static int understand_sync(settings *s, evb_error *err) {
+    uint64_t ms;
+    const char *text = s->o.sync;
+    s->hub.sync = EVB_SYNC_ALWAYS;
+    if (strcmp(text, "always") == 0)
+        return 0;
+    s->hub.sync = EVB_SYNC_NONE;
+    if (strcmp(text, "none") == 0)
+        return 0;
+    if (evb_number_parse(text, &ms) || !ms || ms > 3600 * 1000)
+        return evb_fail(err, EVB_EINVAL, "--sync %s: always, none, or milliseconds from 1 to 3600000", text);
+    s->hub.sync = EVB_SYNC_LATER;
+    s->hub.sync_ns = (int64_t)ms * EVB_MILLISECOND_NS;
+    return 0;
+}
+
+static int understand_retain(settings *s, evb_error *err) {
+    s->journal.retain_bytes = (uint64_t)10 << 30;
+    for (size_t i = 0; i < s->o.retain.count; i++) {
+        const char *text = s->o.retain.items[i];
+        if (!evb_age_parse(text, &s->journal.retain_ns))
+            continue;
+        const char *fault = evb_size_parse(text, &s->journal.retain_bytes);
+        if (fault)
+            return evb_fail(err, EVB_EINVAL, "--retain %s: a size (10G) or an age (7d): %s", text, fault);
+    }
+    return 0;
+}
+
+static int understand_values(settings *s, evb_error *err) {
+    enum { SEGMENT_LEAST = 64 * 1024, SEGMENT_MOST = 1 << 30 };
+    if (s->o.segment < SEGMENT_LEAST || s->o.segment > SEGMENT_MOST)
+        return evb_fail(err, EVB_EINVAL, "--segment: from 64K to 1G");
+    if (!s->o.max_payload || s->o.max_payload > EVB_PAYLOAD_MOST)
+        return evb_fail(err, EVB_EINVAL, "--max-payload: from 1 to 256M");
+    int rc = understand_sync(s, err);
+    return rc ? rc : understand_retain(s, err);
+}
+
+/* ---- the configuration file ---- */
+
+/* One of the file's options. What is wrong with its value is found here, where its line is known. */
+static int set_option(settings *s, const char *name, const char *text, evb_error *err) {
+    evb_url url;
+    if (strcmp(name, "config") == 0)
+        return evb_fail(err, EVB_ECONFIG, "config: a configuration file names no other");
+    if (!strcmp(name, "help") || !strcmp(name, "version") || !strcmp(name, "print-completion"))
+        return evb_fail(err, EVB_ECONFIG, "%s: is for the command line", name);
+    int rc = evb_opts_set(&OPTS, &s->o, name, text, err);
+    if (rc == 0 && strcmp(name, "live") == 0)
+        rc = evb_pattern_check(text, strlen(text), err);
+    if (rc == 0 && strcmp(name, "url") == 0)
+        rc = evb_url_parse(text, &url, err);
+    return rc ? rc : understand_values(s, err);
+}
+
 typedef enum { IN_OPTIONS, IN_RETAIN, IN_LIVE } section_kind;
 
 typedef struct {
@@ -202,9 +259,7 @@ static int take_key(void *context, const char *section, const char *name, const 
     else if (r->section != IN_OPTIONS) {
         if (set_in_section(r, name, text) == 0)
             return 1;
-    } else if (strcmp(name, "config") == 0)
-        evb_fail(r->err, EVB_ECONFIG, "config: a configuration file names no other");
-    else if (evb_opts_set(&OPTS, &r->settings->o, name, text, r->err) == 0)
+    } else if (set_option(r->settings, name, text, r->err) == 0)
         return 1;
     r->failed = true;
     return 0;
@@ -257,41 +312,7 @@ static int read_config(settings *s, const char *file, evb_error *err) {
     return check_retains(s, &why) ? evb_fail(err, EVB_ECONFIG, "%s: %s", file, why.text) : 0;
 }
 
-static int understand_sync(settings *s, evb_error *err) {
-    uint64_t ms;
-    const char *text = s->o.sync;
-    s->hub.sync = EVB_SYNC_ALWAYS;
-    if (strcmp(text, "always") == 0)
-        return 0;
-    s->hub.sync = EVB_SYNC_NONE;
-    if (strcmp(text, "none") == 0)
-        return 0;
-    if (evb_number_parse(text, &ms) || !ms || ms > 3600 * 1000)
-        return evb_fail(err, EVB_EINVAL, "--sync %s: always, none, or milliseconds from 1 to 3600000", text);
-    s->hub.sync = EVB_SYNC_LATER;
-    s->hub.sync_ns = (int64_t)ms * EVB_MILLISECOND_NS;
-    return 0;
-}
-
-static int understand_retain(settings *s, evb_error *err) {
-    s->journal.retain_bytes = (uint64_t)10 << 30;
-    for (size_t i = 0; i < s->o.retain.count; i++) {
-        const char *text = s->o.retain.items[i];
-        if (!evb_age_parse(text, &s->journal.retain_ns))
-            continue;
-        const char *fault = evb_size_parse(text, &s->journal.retain_bytes);
-        if (fault)
-            return evb_fail(err, EVB_EINVAL, "--retain %s: a size (10G) or an age (7d): %s", text, fault);
-    }
-    return 0;
-}
-
 static int understand(settings *s, evb_error *err) {
-    enum { SEGMENT_LEAST = 64 * 1024, SEGMENT_MOST = 1 << 30 };
-    if (s->o.segment < SEGMENT_LEAST || s->o.segment > SEGMENT_MOST)
-        return evb_fail(err, EVB_EINVAL, "--segment: from 64K to 1G");
-    if (!s->o.max_payload || s->o.max_payload > EVB_PAYLOAD_MOST)
-        return evb_fail(err, EVB_EINVAL, "--max-payload: from 1 to 256M");
     s->live = evb_patterns_new(s->o.live.items, s->o.live.count, err);
     if (!s->live)
         return err->code == EVB_EDATA ? EVB_EINVAL : err->code;
@@ -305,8 +326,7 @@ static int understand(settings *s, evb_error *err) {
     s->hub.live = s->o.live.count ? s->live : NULL;
     s->hub.pid = getpid();
     s->hub.log = LOG;
-    int rc = understand_sync(s, err);
-    return rc ? rc : understand_retain(s, err);
+    return understand_values(s, err);
 }
 
 /* The file's options, then the command line's on top. NULL and *err; *first: the first operand. */
@@ -327,11 +347,9 @@ static settings *settings_new(int argc, char **argv, int *first, evb_error *err)
     evb_opt_list_free(&only_file.urls);
     evb_opt_list_free(&only_file.live);
     evb_opt_list_free(&only_file.retain);
-    bool from_file = rc == 0 && only_file.config;
-    rc = from_file ? read_config(s, only_file.config, err) : rc;
+    rc = rc == 0 && only_file.config ? read_config(s, only_file.config, err) : rc;
     rc = rc ? rc : evb_opts_parse(&OPTS, &s->o, argc, argv, first, err);
-    if (rc == 0 && (rc = understand(s, err)) && from_file)
-        err->code = rc = rc == EVB_EINVAL ? EVB_ECONFIG : rc;
+    rc = rc ? rc : understand(s, err);
     if (rc == 0)
         return s;
     err->code = rc;
@@ -524,6 +542,7 @@ int main(int argc, char **argv) {
     daemon_state d = {.argc = argc, .argv = argv, .lock = -1, .catalog_fd = -1, .signals = -1};
     evb_error err = {0};
     int first = 0, status = 0;
+    program_hold_descriptors();
     d.settings = settings_new(argc, argv, &first, &err);
     if (!d.settings)
         return fail(&err);

@@ -130,6 +130,8 @@ static int parse(cmd_session *s, int argc, char **argv, bool *asked) {
     s->topic = argv[first];
     s->payload = operands > 1 ? argv[first + 1] : NULL;
     rc = evb_topic_check(s->topic, strlen(s->topic), &s->err);
+    if (rc == 0 && s->opt.command)
+        rc = program_find(*s->opt.command, &s->err);
     return rc || s->opt.serve ? rc : set_headers(s);
 }
 
@@ -189,7 +191,8 @@ static void say_failure(const cmd_session *s) {
     if (s->err.code == EVB_EUNKNOWN)
         fprintf(stderr, "evcmd: %s: outcome unknown: it may have been done: %s\n", s->topic, s->err.text);
     else
-        fprintf(stderr, "evcmd: %s: %s\n", s->topic, s->err.text);
+        fprintf(stderr, "evcmd: %s: %s%s\n", s->topic, s->err.text,
+                s->err.code == EVB_ETIMEDOUT && !strstr(s->err.text, "not done") ? ": not done" : "");
 }
 
 static int ask(cmd_session *s, int *sig) {

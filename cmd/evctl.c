@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "program.h"
 
 static const evb_opt ROWS[] = {
     {'u', "url", EVB_OPT_STRING, offsetof(evctl_options, url), NULL, "URL", "the hub's address (also EVBUS_URL)",
@@ -94,6 +95,41 @@ static void say(void *context, const char *text) {
     fprintf(stderr, "evctl: %s\n", text);
 }
 
+/* The word that says what is done: of "group NAME reset" reset, of "dead drop" drop. NULL: it is missing. */
+static const char *action(const evctl *self, const char *command) {
+    int at = !strcmp(command, "group") || !strcmp(command, "listener") ? 1 : !strcmp(command, "dead") ? 0 : -1;
+    return at < 0 ? command : at < self->argc ? self->argv[at] : NULL;
+}
+
+/* Refuses an option that what is done has no use for: "purge --dry-run" would do more than was asked for. */
+static int check_options(const evctl *self, const char *command, evb_error *err) {
+    const evctl_options *o = &self->o;
+    const struct {
+        const char *name;
+        bool given;
+        const char *takers[5];
+    } rows[] = {{"--dir", o->dir, {"verify", "repair", "export", "import"}},
+                {"--before", o->before, {"trim"}},
+                {"--from", o->from, {"replay", "export"}},
+                {"--to", o->to, {"reset", "replay", "export"}},
+                {"--rate", o->rate, {"replay"}},
+                {"--dry-run", o->dry_run, {"replay", "import"}},
+                {"--edit", o->edit, {"retry"}},
+                {"--output", o->output, {"export"}},
+                {"--allow-gap", o->allow_gap, {"export"}},
+                {"--after", o->after, {"import"}}};
+    const char *what = action(self, command);
+    for (size_t i = 0; what && i < sizeof rows / sizeof *rows; i++) {
+        const char *const *taker = rows[i].takers;
+        while (*taker && strcmp(*taker, what) != 0)
+            taker++;
+        if (rows[i].given && !*taker)
+            return evb_fail(err, EVB_EINVAL, "%s does not go with %.100s: nothing is done; try 'evctl --help'",
+                            rows[i].name, what);
+    }
+    return 0;
+}
+
 static int run(evctl *self, int argc, char **argv, evb_error *err) {
     if (!argc)
         return evb_fail(err, EVB_EINVAL, "a command is wanted, such as status; try 'evctl --help'");
@@ -104,7 +140,8 @@ static int run(evctl *self, int argc, char **argv, evb_error *err) {
             continue;
         if (self->argc && !COMMANDS[i].operands)
             return evb_fail(err, EVB_EINVAL, "%s: %s takes no operands; try 'evctl --help'", argv[1], argv[0]);
-        return COMMANDS[i].run(self, err);
+        int rc = check_options(self, argv[0], err);
+        return rc ? rc : COMMANDS[i].run(self, err);
     }
     return evb_fail(err, EVB_EINVAL, "%s: not a command; try 'evctl --help'", argv[0]);
 }
@@ -120,6 +157,7 @@ int main(int argc, char **argv) {
     evb_buf out = {0};
     bool asked = false;
     int first;
+    program_hold_descriptors();
     setlocale(LC_CTYPE, "");
     int rc = evb_opts_parse(&OPTS, &self.o, argc, argv, &first, &err);
     rc = rc ? rc : evb_opts_answer(&OPTS, &self.o.standard, &out, &asked, &err);

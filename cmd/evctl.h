@@ -44,6 +44,9 @@ evctl_command evctl_export, evctl_import, evctl_top, evctl_trace;
 int evctl_group_pause(evctl *self, const char *name, evb_error *err);
 int evctl_group_resume(evctl *self, const char *name, evb_error *err);
 
+/* Whether dir is the directory of a journal; nothing is made. 0; EVB_EINVAL, EVB_EPERM, EVB_EIO, EVB_ENOMEM. */
+int evctl_check_journal(const char *dir, evb_error *err);
+
 /* ---- the hub ---- */
 
 /* Asks `op` with these arguments (an array, taken over; NULL: none). The results as an array, for the caller to

@@ -77,8 +77,9 @@ static int first_from(source *s, evb_from from, uint64_t value, uint64_t *seq, e
 static int open_journal(source *s, const evctl *self, evb_error *err) {
     static const evb_journal_options keep = {.segment_bytes = UINT64_MAX};
     char path[4096];
-    if (access(self->o.dir, R_OK | X_OK))
-        return evb_fail_errno(err, errno == EACCES ? EVB_EPERM : EVB_EINVAL, errno, "%s", self->o.dir);
+    int rc = evctl_check_journal(self->o.dir, err);
+    if (rc)
+        return rc;
     snprintf(path, sizeof path, "%s/lock", self->o.dir);
     if ((s->lock = evb_lock_take(path, err)) < 0)
         return s->lock;
@@ -206,10 +207,15 @@ void evctl_print_extent(const evctl_options *o, const evb_export_extent *e) {
         printf("no events\n");
 }
 
+/* Says what could not be written, where that is why it failed. */
+static int name_output(const char *name, int rc, evb_error *err) {
+    evb_error why = *err;
+    return rc == EVB_EIO ? evb_fail(err, rc, "%.200s: %.280s", name, why.text) : rc;
+}
+
 /* Into a regular file, which gets its name when all is in it. */
 static int write_file(source *s, const evctl_options *o, evb_export_extent *extent, evb_error *err) {
     char temporary[4096];
-    evb_error why;
     if (snprintf(temporary, sizeof temporary, "%s.%ld", o->output, (long)getpid()) >= (int)sizeof temporary)
         return evb_fail(err, EVB_EINVAL, "%.400s: the name is too long", o->output);
     int fd = evb_replace_open(o->output, temporary, err);
@@ -219,10 +225,7 @@ static int write_file(source *s, const evctl_options *o, evb_export_extent *exte
     if (rc == 0)
         return evb_replace_commit(fd, o->output, temporary, err);
     evb_replace_abandon(fd, temporary);
-    if (rc != EVB_EIO)
-        return rc;
-    why = *err;
-    return evb_fail(err, rc, "%.200s: %.280s", o->output, why.text);
+    return name_output(o->output, rc, err);
 }
 
 /* Into what is there and no regular file: a fifo, a device. */
@@ -230,7 +233,7 @@ static int write_special(source *s, const evctl_options *o, evb_export_extent *e
     int fd = open(o->output, O_WRONLY | O_CLOEXEC);
     if (fd < 0)
         return evb_replace_fail(o->output, err);
-    int rc = write_export(s, o, fd, extent, err);
+    int rc = name_output(o->output, write_export(s, o, fd, extent, err), err);
     if (close(fd) && rc == 0)
         rc = evb_replace_fail(o->output, err);
     return rc;
@@ -240,7 +243,7 @@ static int write_output(source *s, const evctl_options *o, evb_error *err) {
     struct stat st;
     evb_export_extent extent;
     if (!o->output)
-        return write_export(s, o, STDOUT_FILENO, &extent, err);
+        return name_output("stdout", write_export(s, o, STDOUT_FILENO, &extent, err), err);
     bool special = stat(o->output, &st) == 0 && !S_ISREG(st.st_mode);
     int rc = special ? write_special(s, o, &extent, err) : write_file(s, o, &extent, err);
     if (rc == 0)

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -15,6 +16,7 @@
 #include "base/paths.h"
 #include "evctl.h"
 #include "journal/catalog.h"
+#include "journal/segment.h"
 #include "journal/verify.h"
 
 static void print_verification(const evctl *self, const evb_verification *v) {
@@ -29,13 +31,27 @@ static void print_verification(const evctl *self, const evb_verification *v) {
                v->events, v->records, v->segments, v->first, v->last, v->damages, v->lost);
 }
 
+int evctl_check_journal(const char *dir, evb_error *err) {
+    struct stat st;
+    uint64_t *firsts = NULL;
+    size_t count = 0;
+    if (stat(dir, &st) || (errno = ENOTDIR, !S_ISDIR(st.st_mode)) || access(dir, R_OK | X_OK))
+        return evb_fail_errno(err, errno == EACCES ? EVB_EPERM : EVB_EINVAL, errno, "%s", dir);
+    evb_io *io = evb_io_disk_new(dir, err);
+    int rc = io ? evb_segment_list(io, &firsts, &count, err) : err->code;
+    if (rc == 0 && !count)
+        rc = evb_fail(err, EVB_EINVAL, "%.400s: no segments there: not a journal's directory", dir);
+    free(firsts);
+    evb_io_destroy(&io);
+    return rc;
+}
+
 /* The journal's directory, for the caller to free. It must be there: nothing is made. */
 static char *find_dir(const evctl *self, evb_error *err) {
     const evb_environment env = {
         getenv("EVBUS_URL"), getenv("XDG_RUNTIME_DIR"), getenv("XDG_STATE_HOME"), getenv("HOME"), geteuid(), NULL};
     char *dir = self->o.dir ? strdup(self->o.dir) : evb_paths_state(&env, err);
-    if (dir && access(dir, R_OK | X_OK)) {
-        evb_fail_errno(err, errno == EACCES ? EVB_EPERM : EVB_EINVAL, errno, "%s", dir);
+    if (dir && evctl_check_journal(dir, err)) {
         free(dir);
         return NULL;
     }

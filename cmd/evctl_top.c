@@ -46,13 +46,22 @@ static void choose_colours(top_state *state) {
     init_pair(4, COLOR_CYAN, -1);
 }
 
+/* Whether the terminal that setupterm has found can do that. */
+static bool has_string(const char *capability) {
+    const char *text = tigetstr((char *)(uintptr_t)capability);
+    return text && text != (const char *)-1;
+}
+
 static int open_terminal(top *t, evb_error *err) {
     if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
         return evb_fail(err, EVB_EINVAL, "top: wants a terminal; for scripts there are -J and metrics");
     t->state.utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
     int found; /* newterm loses memory when it finds nothing */
-    if (setupterm(NULL, STDOUT_FILENO, &found) == OK && del_curterm(cur_term) == OK)
+    bool known = setupterm(NULL, STDOUT_FILENO, &found) == OK, able = known && has_string("cup");
+    if (known && del_curterm(cur_term) == OK && able)
         t->screen = newterm(NULL, stdout, stdin);
+    if (known && !able)
+        return evb_fail(err, EVB_EINVAL, "top: TERM=%.60s: such a terminal cannot move its cursor", getenv("TERM"));
     if (!t->screen)
         return evb_fail(err, EVB_EINVAL, "top: TERM=%.60s: nothing is known of such a terminal",
                         getenv("TERM") ? getenv("TERM") : "");

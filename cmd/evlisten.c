@@ -1,10 +1,12 @@
 /* evlisten: runs the listeners that files describe: commands bound to events.
  *
  * Leaves to others: files (listen_file.c), running (listen_run.c). */
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -58,13 +60,21 @@ static int parse(options *o, int argc, char **argv, int *first, bool *asked, evb
     return 0;
 }
 
+/* Ends what is printed. 0, or EVB_EIO, said. */
+static int end_stdout(void) {
+    if (fflush(stdout) == 0)
+        return 0;
+    fprintf(stderr, "evlisten: stdout: %s\n", strerror(errno));
+    return EVB_EIO;
+}
+
 /* 0: a listener would run; 1: none. */
 static int test(const listen_set *set, const char *path) {
     evb_error err;
     int rc = listen_test(set, path, &err);
     if (rc < 0)
         fprintf(stderr, "evlisten: %s\n", err.text);
-    if (fflush(stdout) && rc >= 0)
+    if (rc >= 0 && end_stdout())
         rc = EVB_EIO;
     return rc < 0 ? evb_err_exit(rc) : rc;
 }
@@ -81,7 +91,7 @@ static int go(const options *o, const char *const *paths, size_t count, int *sig
         return listen_run(&set, &how, sig);
     listen_set_print(set);
     listen_set_destroy(&set);
-    return fflush(stdout) ? evb_err_exit(EVB_EIO) : 0;
+    return evb_err_exit(end_stdout());
 }
 
 int main(int argc, char **argv) {

@@ -553,22 +553,29 @@ static bool is_whole(const session *s) { return s->opt.atomic || s->payload || s
 
 static bool is_one(const session *s) { return s->payload || s->opt.whole || s->opt.file; }
 
+/* Says, behind `before`, how many events the hub has. */
+static void report_stored(const session *s, const char *before) {
+    unsigned long long again = s->again, fresh = evb_pub_stored(s->pub) + s->spool.back - again;
+    fprintf(stderr, "%s%llu event%s %s", before, fresh, fresh == 1 ? "" : "s",
+            s->opt.live ? "sent"
+            : s->due_ns ? "scheduled"
+                        : "stored");
+    if (again)
+        fprintf(stderr, ", %llu already stored", again);
+}
+
 /* Says what became of the events: of one that failed only what is in doubt, of a stream the count. */
 static void report_events(const session *s, int rc) {
-    unsigned long long stored = evb_pub_stored(s->pub) + s->spool.back, pending = evb_pub_pending(s->pub);
+    unsigned long long pending = evb_pub_pending(s->pub);
     if (rc && is_whole(s)) {
         fputs(rc == EVB_ETIMEDOUT ? "; it may or may not be stored" : "", stderr);
         return;
     }
-    const char *what = s->opt.live ? "sent" : s->due_ns ? "scheduled" : "stored";
-    unsigned long long again = s->again, fresh = stored - again;
-    if (!rc && is_one(s) && again) {
+    if (!rc && is_one(s) && s->again) {
         fprintf(stderr, "already stored as seq %llu", (unsigned long long)s->again_seq);
         return;
     }
-    fprintf(stderr, "%s%llu event%s %s", rc || signals_caught ? "; " : "", fresh, fresh == 1 ? "" : "s", what);
-    if (again)
-        fprintf(stderr, ", %llu already stored", again);
+    report_stored(s, rc || signals_caught ? "; " : "");
     if (pending && !s->spool.on)
         fprintf(stderr, ", %llu more may or may not be", pending);
     if (s->spool.kept)
@@ -611,7 +618,9 @@ static int run(session *s) {
     report(s, rc);
     if (!rc && s->out_errno && s->out_errno != EPIPE && !signals_caught) {
         rc = EVB_EIO;
-        fprintf(stderr, "evpub: stdout: %s\n", strerror(s->out_errno));
+        fprintf(stderr, "evpub: stdout: %s", strerror(s->out_errno));
+        report_stored(s, "; ");
+        fputc('\n', stderr);
     }
     return rc;
 }

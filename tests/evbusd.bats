@@ -83,6 +83,16 @@ P
     printf '[section]\nsync = none\n' >conf
     run -78 timeout 5 evbusd -c conf --memory
     run -78 timeout 5 evbusd -c missing --memory
+    local line
+    for line in 'sync = often' 'retain = soon' 'segment = 1K' 'max-payload = 1G' 'live = a b' 'url = nowhere' 'help = yes'; do
+        printf '; options\n%s\nmemory = yes\n' "$line" >conf
+        run -78 timeout 5 evbusd -c conf
+        assert_output --partial "conf:2: "
+    done
+    # What is wrong on the command line is not the file's fault.
+    printf 'sync = none\n' >conf
+    run -64 timeout 5 evbusd -c conf --sync often --memory
+    refute_output --partial conf
 }
 
 @test "SIGHUP takes a good file, and goes on as before with a bad one" {
@@ -153,4 +163,16 @@ P
     start_hub
     run -0 env -i PATH="$PATH" HOME="$HOME" evpub -u "$EVBUS_URL" -p cron.job done </dev/null
     assert_output 1
+}
+
+@test "with descriptors closed no message goes into the lock or the journal" {
+    mkfifo ready
+    start bash -c 'exec evbusd -d "$1" --ready-fd 9 9>ready <&- >&- 2>&-' - "$JOURNAL"
+    IFS= read -r -t "$PATIENCE" _ <ready
+    evpub t x
+    run -0 cat "$JOURNAL/lock"
+    assert_output "$PID"
+    kill -TERM "$PID"
+    wait_for_exit "$PID"
+    run -0 evctl -d "$JOURNAL" verify
 }

@@ -92,9 +92,12 @@ wait_running() {
     assert_output 'evcmd: no: refused: exit 3'
 }
 
-@test "a command that does not exist is a refusal" {
+@test "a command that is not there any more is a refusal" {
     start_hub
-    start_handler no -- /nonexistent/command
+    printf '#!/bin/sh\n' >soon-gone
+    chmod +x soon-gone
+    start_handler no -- ./soon-gone
+    rm soon-gone
     run -1 timeout 20 evcmd no x
     assert_output --partial 'refused: '
 }
@@ -446,4 +449,24 @@ wait_running() {
     run -64 evcmd -j 2 a
     run -65 evcmd 'a b' x
     run -65 evcmd '$hub.x' x
+}
+
+@test "--serve of a command that is not there: 64, and 77 where it may not be run" {
+    start_hub
+    run -64 timeout 10 evcmd --serve sum -- ./nothing-here
+    assert_output 'evcmd: ./nothing-here: No such file or directory'
+    echo 'exit 0' >plain
+    run -77 timeout 10 evcmd --serve sum -- ./plain
+}
+
+@test "a hub that does not answer was not told of the command: not done, and said" {
+    start_hub
+    start_ready serve.out serve.err evcmd --serve do --shell 'cat >>ran; echo >>ran'
+    evcmd do first
+    kill -STOP "$HUB_PID"
+    run -75 evcmd --timeout 0.3 do second
+    assert_output 'evcmd: do: the hub did not answer in time: not done'
+    kill -CONT "$HUB_PID"
+    evcmd do third
+    assert_equal "$(<ran)" $'first\nthird'
 }

@@ -388,3 +388,59 @@ PY
     run -64 evctl status now
     run -74 bash -c 'evctl status >/dev/full'
 }
+
+@test "with descriptors closed no message and no export goes into a file of the journal" {
+    start_hub
+    seq 100 | evpub t
+    stop_hub
+    cp "$JOURNAL"/*.evj whole
+    printf torn >>"$JOURNAL/00000000000000000001.evj"
+    run bash -c 'evctl -d "$1" verify <&- 2>&-' - "$JOURNAL"
+    run bash -c 'evctl -d "$1" verify <&- >&- 2>&-' - "$JOURNAL"
+    run bash -c 'evctl -d "$1" repair <&- >&- 2>&-' - "$JOURNAL"
+    run -74 bash -c 'evctl -d "$1" export >&-' - "$JOURNAL"
+    cmp -n "$(stat -c %s whole)" whole "$JOURNAL/00000000000000000001.evj"
+    run -0 cat "$JOURNAL/lock"
+    assert_output --regexp '^[0-9]+$'
+}
+
+@test "an option that does not belong to a command is refused, and nothing is done" {
+    local line
+    start_hub
+    seq 3 | evpub t
+    evsub -g g -n 0 t
+    while read -r line; do
+        # shellcheck disable=SC2086 # words
+        run -64 evctl $line
+        assert_output --partial ' does not go with '
+    done <<'END'
+purge # --dry-run
+purge # --before 2
+trim --before 3 --dry-run
+group g delete --dry-run
+group g reset --to 2 --dry-run
+group g pause --to 2
+group g reset --to 2 --from 1
+dead drop g --dry-run
+dead drop g --edit
+status -d journal
+export --dry-run
+import --from 2
+verify -o out
+END
+    assert_equal "$(evsub --from 1 -e | tr '\n' ' ')" '1 2 3 '
+    assert_equal "$(evctl groups -J | jq -c '[.name, .paused, .next]')" '["g",false,4]'
+}
+
+@test "verify, repair and export -d name a directory that is no journal's, and make nothing in it" {
+    local command
+    mkdir empty
+    for command in verify repair export; do
+        run -64 --separate-stderr evctl -d empty "$command" --timeout 1
+        assert_equal "$stderr" "evctl: empty: no segments there: not a journal's directory"
+        assert_equal "$output" ''
+        run -64 evctl -d /dev/null "$command"
+        assert_output 'evctl: /dev/null: Not a directory'
+    done
+    assert_equal "$(ls -A empty)" ''
+}

@@ -115,6 +115,9 @@ assert_refused() { # STATUS TEXT COMMAND…
     many_kinds
     run --separate-stderr bash -c 'evctl export >/dev/full'
     assert_equal "$status" 74
+    assert_equal "$stderr" 'evctl: stdout: cannot write: No space left on device'
+    run -74 evctl export -o /dev/full
+    assert_output 'evctl: /dev/full: cannot write: No space left on device'
     evctl export -o /dev/null
     assert_exists /dev/null
     [[ -c /dev/null ]]

@@ -217,6 +217,11 @@ exit 64
 DO
     assert_success
     assert_output --partial 'TERM=nonsense: nothing is known of such a terminal'
+    TERMINAL=dumb run on_screen 80x10 <<'DO'
+exit 64
+DO
+    assert_success
+    assert_output --partial 'TERM=dumb: such a terminal cannot move its cursor'
 }
 
 @test "100,000 topics: shown, and cheap to leave open" {

@@ -550,3 +550,11 @@ C
     printf '%s\n' '[listener l]' 'on = t' 'run = cat' 'user = no-such-user' >l.conf
     run -78 evlisten -c l.conf
 }
+
+@test "what -c and --test print cannot be written: 74, and why" {
+    printf '[listener a]\non = x\nrun = cat\n' >a.conf
+    run -74 bash -c 'evlisten -c a.conf >/dev/full'
+    assert_output 'evlisten: stdout: No space left on device'
+    run -74 bash -c 'echo "{\"topic\":\"x\"}" | evlisten --test - a.conf >/dev/full'
+    assert_output 'evlisten: stdout: No space left on device'
+}

@@ -646,3 +646,11 @@ start_retained_hub() {
     run --separate-stderr -0 evsub --version
     assert_output --regexp '^evsub.* [0-9]'
 }
+
+@test "a wildcard beside other characters of its token is said as that" {
+    run -65 evsub 'order*'
+    assert_output "evsub: order*: not a pattern: '*' and '#' stand for whole tokens, alone between dots"
+    run -65 evsub 'order.#x'
+    run -65 evpub 'order.*' x
+    assert_output "evpub: order.*: not a topic: it has a '*' or '#'"
+}

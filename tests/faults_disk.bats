@@ -330,7 +330,7 @@ flip() { # FILE OFFSET
     start_hub
     seq -f '%099.0f' 200000 | timeout 20 evpub load.x
     stop_hub
-    start strace -f -qq -o /dev/null -e trace=fdatasync -e inject=fdatasync:delay_enter=200000 \
+    start strace -D -f -qq -o /dev/null -e trace=fdatasync -e inject=fdatasync:delay_enter=200000 \
         evbusd -u "$EVBUS_URL" -d "$JOURNAL"
     evsub -e --from last load.x >/dev/null # it is there
     # shellcheck disable=SC2016 # expanded by the inner shell

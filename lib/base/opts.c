@@ -194,9 +194,9 @@ static bool bash_values(const char *values, evb_buf *out) {
     if (!values)
         return evb_buf_text(out, "COMPREPLY=()");
     if (strcmp(values, "@file") == 0)
-        return evb_buf_text(out, "mapfile -t COMPREPLY < <(compgen -f -- \"$cur\")");
+        return evb_buf_text(out, "compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- \"$cur\")");
     if (strcmp(values, "@dir") == 0)
-        return evb_buf_text(out, "mapfile -t COMPREPLY < <(compgen -d -- \"$cur\")");
+        return evb_buf_text(out, "compopt -o filenames; mapfile -t COMPREPLY < <(compgen -d -- \"$cur\")");
     return evb_buf_printf(out, "mapfile -t COMPREPLY < <(compgen -W '%s' -- \"$cur\")", values);
 }
 
@@ -208,6 +208,19 @@ static bool bash_case(const evb_opt *row, evb_buf *out) {
            evb_buf_text(out, "; return ;;\n");
 }
 
+/* Behind "--" there is a command: its name, then whatever bash completes without us. */
+static bool bash_command(const evb_opts *opts, evb_buf *out) {
+    if (!strstr(opts->synopsis, "-- CMD"))
+        return true;
+    return evb_buf_text(out, "    local i\n"
+                             "    for ((i = 1; i < COMP_CWORD; i++)); do\n"
+                             "        [[ ${COMP_WORDS[i]} == -- ]] || continue\n"
+                             "        compopt -o default; COMPREPLY=()\n"
+                             "        ((i < COMP_CWORD - 1)) || mapfile -t COMPREPLY < <(compgen -c -- \"$cur\")\n"
+                             "        return\n"
+                             "    done\n");
+}
+
 static bool bash_completion(const evb_opts *opts, evb_buf *out) {
     const char *name = opts->program;
     bool ok = evb_buf_printf(out,
@@ -215,9 +228,9 @@ static bool bash_completion(const evb_opts *opts, evb_buf *out) {
                              "_%s() {\n"
                              "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}\n"
                              "    if [[ $cur == = ]]; then cur=; elif [[ $prev == = ]]; then "
-                             "prev=${COMP_WORDS[COMP_CWORD-2]}; fi\n"
-                             "    case $prev in\n",
-                             name, name, name);
+                             "prev=${COMP_WORDS[COMP_CWORD-2]}; fi\n",
+                             name, name, name) &&
+              bash_command(opts, out) && evb_buf_text(out, "    case $prev in\n");
     for (size_t i = 0; ok && i < opts->count; i++)
         ok = !opts->rows[i].arg || !opts->rows[i].help || bash_case(&opts->rows[i], out);
     ok = ok && evb_buf_text(out, "    esac\n    if [[ $cur == -* ]]; then\n"
@@ -225,7 +238,8 @@ static bool bash_completion(const evb_opts *opts, evb_buf *out) {
     for (size_t i = 0; ok && i < opts->count; i++)
         ok = !opts->rows[i].help || evb_buf_printf(out, "--%s ", opts->rows[i].long_name);
     ok = ok && evb_buf_text(out, "' -- \"$cur\")\n    else\n        ") && bash_values(opts->operands, out);
-    return ok && evb_buf_printf(out, "\n    fi\n}\ncomplete -F _%s %s\n", name, name);
+    return ok && evb_buf_printf(out, "\n    fi\n}\ncomplete %s-F _%s %s\n", opts->operands ? "-o default " : "", name,
+                                name);
 }
 
 /* zsh's action for an argument. */
@@ -262,8 +276,16 @@ static bool zsh_row(const evb_opt *row, evb_buf *out) {
 }
 
 static bool zsh_completion(const evb_opts *opts, evb_buf *out) {
-    bool ok = evb_buf_printf(out, "#compdef %s\n# made by %s --print-completion=zsh\n_arguments -s -S \\\n",
-                             opts->program, opts->program);
+    bool ok = evb_buf_printf(out, "#compdef %s\n# made by %s --print-completion=zsh\n", opts->program, opts->program);
+    if (strstr(opts->synopsis, "-- CMD")) /* behind "--" */
+        ok = ok && evb_buf_text(out, "local -i at=${words[(i)--]}\n"
+                                     "if ((at < CURRENT)); then\n"
+                                     "    shift $at words\n"
+                                     "    ((CURRENT -= at))\n"
+                                     "    _normal\n"
+                                     "    return\n"
+                                     "fi\n");
+    ok = ok && evb_buf_text(out, "_arguments -s -S \\\n");
     for (size_t i = 0; ok && i < opts->count; i++)
         ok = !opts->rows[i].help || zsh_row(&opts->rows[i], out);
     return ok && evb_buf_text(out, "    '*:operand:") && zsh_values(opts->operands, out) && evb_buf_text(out, "'\n");

@@ -23,6 +23,8 @@ bool evb_text_valid(const char *text, size_t size) {
     return true;
 }
 
+static const char WILDCARD[] = "it has a '*' or '#'";
+
 /* What is wrong with one token, or NULL; "*" and "#" alone are for the caller to allow. */
 static const char *token_fault(const char *token, size_t size) {
     if (!size)
@@ -37,7 +39,7 @@ static const char *token_fault(const char *token, size_t size) {
         if (p[i] == ' ')
             return "it has a space";
         if (p[i] == '*' || p[i] == '#')
-            return "it has a '*' or '#'";
+            return WILDCARD;
         i += n;
     }
     return NULL;
@@ -68,6 +70,8 @@ static const char *tokens_fault(const char *text, size_t size, bool wildcards) {
             continue;
         }
         const char *fault = token_fault(token, n);
+        if (fault == WILDCARD && wildcards)
+            return "'*' and '#' stand for whole tokens, alone between dots";
         if (fault)
             return fault;
     }
