@@ -24,7 +24,7 @@ enum {
     EVB_FETCH_DEFAULT = 512 * 1024,       /* bytes of records in one reply */
     EVB_FETCH_PIECE = 1024 * 1024,        /* where some are read that are not handed on at once */
     EVB_FETCH_MOST = 4 * 1024 * 1024,     /* as many as a round of the hub takes in */
-    EVB_FETCH_LENIENT = 1, /* flag of a fetch: what is left is good enough */
+    EVB_FETCH_LENIENT = 1,                /* flag of a fetch: what is left is good enough */
     EVB_GROUP_NAME_MAX = 128,
     EVB_GROUP_TOKENS_MAX = EVB_TOPIC_TOKENS_MAX - 2, /* $failed.GROUP.SEQ is a topic */
     EVB_BACKOFF_MAX = 16,                            /* waits between a group's deliveries */
