@@ -75,8 +75,8 @@ static int reply_fetch(evb_hub *self, const evb_request *request, uint64_t next,
         evb_buf_free(records);
         return EVB_ENOMEM;
     }
-    reply->early = self->early =
-        true; /* else a reader would get one piece a sync, and fall behind where syncs are slow */
+    /* Else a reader would get one piece a sync, and fall behind where syncs are slow. */
+    reply->early = self->early = true;
     reply->has_body = true;
     reply->body = *records;
     return 0;

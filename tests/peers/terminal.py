@@ -38,6 +38,24 @@ class Terminal:
             self.all += piece
         self.seen = self.seen.split(text.encode(), 1)[1]
 
+    def expect_stopped(self):
+        """^Z reaches each process of the command by itself, and one that is not stopped yet may still read what is typed
+        next."""
+        self.expect("Stopped")
+        deadline = time.monotonic() + PATIENCE_S
+        while any(state != "T" for state in self.states()) and time.monotonic() < deadline:
+            select.select([], [], [], 0.01)
+
+    def states(self):
+        """Of the processes of the terminal's session, but the shell."""
+        for entry in os.listdir("/proc"):
+            try:
+                state, _, _, session = open(f"/proc/{int(entry)}/stat").read().rpartition(")")[2].split()[:4]
+            except (ValueError, OSError):
+                continue
+            if int(session) == self.pid and int(entry) != self.pid:
+                yield state
+
 
 def main():
     t, command = Terminal(), shlex.join(sys.argv[1:])
@@ -47,14 +65,14 @@ def main():
     t.type("one\n")
     t.expect("one\r\none\r\n")  # the terminal's echo, and the copy
     t.type("\x1a")
-    t.expect("Stopped")
+    t.expect_stopped()
     t.expect("prompt\r\n")
     t.type("fg\n")
     t.expect("fg\r\n" + command + "\r\n")
     t.type("two\n")
     t.expect("two\r\ntwo\r\n")
     t.type("\x1a")
-    t.expect("Stopped")
+    t.expect_stopped()
     t.expect("prompt\r\n")
     t.type("bg; echo in the background\n")
     t.expect("\r\nin the background\r\n")
