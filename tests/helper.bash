@@ -114,7 +114,7 @@ kill_hub() {
 }
 
 # Publishes the lines of FILE with evpub ARG... while the hub is killed KILLS times and started again each time.
-# Where the machine is slow a hub lives for a moment only, and a client may miss some: give those a timeout of 60 s.
+# Where the machine is slow a hub lives for a moment only, and a client may miss many: give those --timeout 0.
 stream_with_kills() { # FILE KILLS ARG…
     local stream line count=0
     mkfifo control report
