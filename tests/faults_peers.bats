@@ -172,6 +172,16 @@ assert_hub_serves() {
     grep -c fetched got.*.err || true
 }
 
+@test "replies come in the order of the requests, also while events are stored" {
+    local flood
+    start_hub
+    echo first | evpub load.y
+    start bash -c 'yes | exec evpub load.y'
+    flood=$PID
+    timeout 60 "$PYTHON" "$ROOT/tests/peers/in_order.py" 5000
+    kill -KILL "$flood"
+}
+
 @test "requests of every kind, most of them senseless: each is answered, and groups work on" {
     local seed
     start_hub

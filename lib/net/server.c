@@ -222,6 +222,11 @@ static int send_buf(void *socket, evb_buf *buf, int flags) {
 }
 
 /* A client that is gone, or does not read its replies, loses them: it asks again when it is back. */
+static bool is_same_peer(peer *a, peer *b) {
+    size_t size = zmq_msg_size(&a->id);
+    return zmq_msg_size(&b->id) == size && memcmp(zmq_msg_data(&a->id), zmq_msg_data(&b->id), size) == 0;
+}
+
 static void reply(evb_server *self, evb_action *action) {
     peer *to = action->peer;
     if (zmq_msg_send(&to->id, self->requests, ZMQ_DONTWAIT | ZMQ_SNDMORE) >= 0) {
@@ -320,12 +325,21 @@ static void play_action(evb_server *self, evb_action *action) {
     }
 }
 
+/* Whether a reply to the same peer stands before actions[at]: replies to one come in the order of its requests. */
+static bool is_behind_another(const evb_action *actions, size_t at) {
+    peer *to = actions[at].peer;
+    for (size_t i = 0; i < at; i++)
+        if (actions[i].kind == EVB_ACTION_REPLY && is_same_peer(actions[i].peer, to))
+            return true;
+    return false;
+}
+
 /* Sends what need not wait for the round's sync, so that who gets it can ask for more meanwhile. */
 static void reply_early(evb_server *self) {
     evb_action *actions;
     size_t count = evb_hub_early(self->hub, &actions);
     for (size_t i = 0; i < count; i++) {
-        if (!actions[i].early)
+        if (!actions[i].early || is_behind_another(actions, i))
             continue;
         reply(self, &actions[i]);
         actions[i].kind = EVB_ACTION_NONE;
