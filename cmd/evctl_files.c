@@ -2,7 +2,7 @@
  *
  * repair holds the journal's lock while it works; verify holds it only for a look at the catalog, where no hub has it: it
  * may run beside one.
- * Leaves to others: what damage is (lib/journal/verify). */
+ * Leaves to others: what damage is (lib/journal/verify, and each file's own). */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -15,7 +15,10 @@
 #include "base/lock.h"
 #include "base/paths.h"
 #include "evctl.h"
+#include "hub/group_log.h"
+#include "hub/schedule_log.h"
 #include "journal/catalog.h"
+#include "journal/gone.h"
 #include "journal/segment.h"
 #include "journal/verify.h"
 
@@ -81,11 +84,28 @@ static uint64_t noted_if_free(const char *dir) {
     return seq;
 }
 
+/* Looks at the files beside the segments too; each that is damaged counts as one place. */
+static int verify_all(const evctl *self, const char *dir, evb_io *io, evb_verification *v, evb_error *err) {
+    int (*const LOGS[])(evb_io *, evb_log, evb_error *) = {evb_gone_verify, evb_group_log_verify,
+                                                           evb_schedule_log_verify};
+    evb_error why;
+    int rc = evb_journal_verify(io, self->log, noted_if_free(dir), v, err);
+    for (size_t i = 0; (rc == 0 || rc == EVB_EDAMAGED) && i < sizeof LOGS / sizeof *LOGS; i++) {
+        int found = LOGS[i](io, self->log, &why);
+        if (found == EVB_EDAMAGED && rc == 0)
+            rc = evb_fail(err, EVB_EDAMAGED, "journal: the events are whole, what stands beside them is not");
+        else if (found && found != EVB_EDAMAGED)
+            rc = evb_fail(err, found, "%s", why.text);
+        v->damages += found == EVB_EDAMAGED;
+    }
+    return rc;
+}
+
 int evctl_verify(evctl *self, evb_error *err) {
     evb_verification v = {0};
     char *dir = find_dir(self, err);
     evb_io *io = dir ? evb_io_disk_new(dir, err) : NULL;
-    int rc = io ? evb_journal_verify(io, self->log, noted_if_free(dir), &v, err) : err->code;
+    int rc = io ? verify_all(self, dir, io, &v, err) : err->code;
     if (rc == 0 || rc == EVB_EDAMAGED)
         print_verification(self, &v);
     evb_io_destroy(&io);

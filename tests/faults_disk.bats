@@ -234,6 +234,34 @@ flip() { # FILE OFFSET
     cmp joined <(printf '%s\n' 3 4 6 7 8 9 10)
 }
 
+@test "evctl verify finds damage in the files beside the segments, says what it means, and takes no torn end for it" {
+    local file at
+    start_hub
+    seq 9 | evpub load.x
+    evsub -g crew --from first -n 4 load.x >/dev/null
+    evpub --in 1h load.later once
+    evpub load.gone away
+    evctl purge load.gone
+    run -0 timeout 5 evctl -d "$JOURNAL" verify
+    stop_hub
+    run -0 timeout 5 evctl -d "$JOURNAL" verify
+    for file in gone groups scheduled; do
+        file=$JOURNAL/$file.log
+        cp "$file" whole
+        for at in 0 9 12 17 "$(($(stat -c %s whole) / 2))"; do
+            cp whole "$file"
+            flip "$file" "$at"
+            run -1 --separate-stderr timeout 5 evctl -d "$JOURNAL" verify
+            assert_output --partial "1 damaged places, 0 seqs lost"
+            # shellcheck disable=SC2154 # set by run --separate-stderr
+            [[ $stderr =~ ${file##*/}:\ damaged\ at\ byte\ [0-9]+:\ .*start ]]
+        done
+        cp whole "$file"
+        printf torn >>"$file"
+        run -0 timeout 5 evctl -d "$JOURNAL" verify
+    done
+}
+
 @test "damage in every field of a record's header, and in topic and payload, is found" {
     local record offset
     journal_of 3

@@ -5,6 +5,7 @@
  * Leaves to others: what a body says, and what to do about damage (group_log.c, schedule_log.c). */
 #include "hub/frames.h"
 
+#include <errno.h>
 #include <string.h>
 
 #define XXH_INLINE_ALL
@@ -78,4 +79,22 @@ bool evb_frame_torn(evb_frame_reader *r, uint64_t at) {
         next += whole ? frame.header + frame.size : 1;
     }
     return !r->failed;
+}
+
+int evb_frames_verify(evb_io *io, const char *name, const evb_frame_kind *kind, bool first_safe, uint64_t *at,
+                      evb_error *err) {
+    evb_frame frame;
+    int fd = io->open(io, name, false);
+    if (fd < 0)
+        return errno == ENOENT ? 0 : evb_fail_errno(err, EVB_EIO, errno, "%s", name);
+    off_t end = io->size(io, fd);
+    evb_frame_reader r = {.io = io, .fd = fd, .kind = kind, .end = end < 0 ? 0 : (uint64_t)end, .failed = end < 0};
+    *at = 0;
+    while (*at < r.end && evb_frame_at(&r, *at, &frame))
+        *at += frame.header + frame.size;
+    bool whole = *at == r.end || ((*at || !first_safe) && evb_frame_torn(&r, *at));
+    int rc = r.failed ? evb_fail_errno(err, EVB_EIO, errno, "%s", name) : whole ? 0 : EVB_EDAMAGED;
+    evb_buf_free(&r.piece);
+    io->close(io, fd);
+    return rc;
 }

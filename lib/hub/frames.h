@@ -13,6 +13,7 @@
 #define EVB_FRAMES_H
 
 #include "base/buf.h"
+#include "base/error.h"
 #include "journal/io.h"
 
 enum { EVB_FRAME_HEADER = 24 };
@@ -49,5 +50,11 @@ bool evb_frame_at(evb_frame_reader *r, uint64_t at, evb_frame *out);
 /* Whether the bad frame at this place, and all behind it, can be what a hub or a machine that went down was writing: no
  * whole frame behind it says that it was on disk before. False also where it cannot be read (failed). */
 bool evb_frame_torn(evb_frame_reader *r, uint64_t at);
+
+/* Looks through a whole file, changing nothing, also while a hub is writing it. first_safe: it got its name only when its
+ * first frame was on disk. 0: it is whole, but for what may be a torn end, or not there; EVB_EDAMAGED and *at, where the
+ * damage begins; EVB_EIO. */
+int evb_frames_verify(evb_io *io, const char *name, const evb_frame_kind *kind, bool first_safe, uint64_t *at,
+                      evb_error *err);
 
 #endif

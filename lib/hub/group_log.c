@@ -107,6 +107,17 @@ evb_group_log *evb_group_log_new(evb_io *io, evb_log log, evb_group_log_fn *each
     return self;
 }
 
+int evb_group_log_verify(evb_io *io, evb_log log, evb_error *err) {
+    uint64_t at;
+    int rc = evb_frames_verify(io, NAME, &KIND, true, &at, err);
+    if (rc == EVB_EDAMAGED)
+        evb_log_say(&log,
+                    "%s: damaged at byte %llu: at the next start of a hub, what the groups did behind that place is "
+                    "handed out again",
+                    NAME, (unsigned long long)at);
+    return rc;
+}
+
 /* Says that all is on disk, for who looks at it after the end. Nothing depends on it. */
 static void seal(evb_group_log *self) {
     evb_buf frame = {0};

@@ -21,6 +21,9 @@ evb_group_log *evb_group_log_new(evb_io *io, evb_log log, evb_group_log_fn *each
                                  evb_error *err);
 void evb_group_log_destroy(evb_group_log **self);
 
+/* Looks whether the file is whole, as evb_frames_verify; says damage, and what it means, on log. */
+int evb_group_log_verify(evb_io *io, evb_log log, evb_error *err);
+
 /* Whether the file did not exist before. */
 bool evb_group_log_is_new(const evb_group_log *self);
 

@@ -87,6 +87,17 @@ evb_schedule_log *evb_schedule_log_new(evb_io *io, evb_log log, evb_schedule_log
     return self;
 }
 
+int evb_schedule_log_verify(evb_io *io, evb_log log, evb_error *err) {
+    uint64_t at;
+    int rc = evb_frames_verify(io, NAME, &KIND, false, &at, err);
+    if (rc == EVB_EDAMAGED)
+        evb_log_say(&log,
+                    "%s: damaged at byte %llu: no hub will start with it; bring back a good copy, or move the file "
+                    "away to start without what is scheduled",
+                    NAME, (unsigned long long)at);
+    return rc;
+}
+
 static void drop_rewrite(evb_schedule_log *self) {
     if (self->new_fd >= 0) {
         self->io->close(self->io, self->new_fd);

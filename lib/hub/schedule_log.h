@@ -21,6 +21,9 @@ evb_schedule_log *evb_schedule_log_new(evb_io *io, evb_log log, evb_schedule_log
                                        evb_error *err);
 void evb_schedule_log_destroy(evb_schedule_log **self);
 
+/* Looks whether the file is whole, as evb_frames_verify; says damage, and what it means, on log. */
+int evb_schedule_log_verify(evb_io *io, evb_log log, evb_error *err);
+
 /* Whether there is no file yet. */
 bool evb_schedule_log_is_new(const evb_schedule_log *self);
 

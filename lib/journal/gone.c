@@ -275,6 +275,32 @@ evb_gone *evb_gone_new(evb_io *io, evb_log log, evb_error *err) {
     return NULL;
 }
 
+static bool pass_entry(void *context, uint8_t kind, const uint8_t *body, size_t size) {
+    (void)context, (void)kind, (void)body, (void)size;
+    return true;
+}
+
+int evb_gone_verify(evb_io *io, evb_log log, evb_error *err) {
+    evb_gone gone = {.io = io, .fd = io->open(io, NAME, false)};
+    evb_buf file = {0};
+    extent parts = {.bad = WHOLE};
+    if (gone.fd < 0)
+        return errno == ENOENT ? 0 : evb_fail_errno(err, EVB_EIO, errno, "%s", NAME);
+    int rc = slurp(&gone, &file, err);
+    if (rc == 0)
+        walk(&file, pass_entry, NULL, &parts);
+    if (parts.bad != WHOLE) {
+        evb_log_say(&log,
+                    "%s: damaged at byte %zu: at the next start of a hub, events that were purged may be back; the "
+                    "rest of the file is kept",
+                    NAME, parts.bad);
+        rc = EVB_EDAMAGED;
+    }
+    evb_buf_free(&file);
+    io->close(io, gone.fd);
+    return rc;
+}
+
 /* Says that all is on disk, for who looks at it after the end. Nothing depends on it. */
 static void seal(evb_gone *self) {
     evb_error err;

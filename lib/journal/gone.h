@@ -20,6 +20,10 @@ evb_gone *evb_gone_new(evb_io *io, evb_log log, evb_error *err);
  * was never finished. */
 void evb_gone_destroy(evb_gone **self);
 
+/* Looks whether the file is whole, changing nothing, also while a hub is writing it; says damage, and what it means, on
+ * log. 0 also where there is none; EVB_EDAMAGED, EVB_EIO, EVB_ENOMEM. */
+int evb_gone_verify(evb_io *io, evb_log log, evb_error *err);
+
 /* Each notes one thing, which is safe after evb_gone_sync. EVB_ESTORE: it was not noted; EVB_ENOMEM. */
 
 /* Everything below first is gone. */
