@@ -527,6 +527,16 @@ teardown() {
     [[ $(wc -l <out) == 6 ]]
 }
 
+@test "-v -e: caught up" {
+    start_hub
+    five_events
+    run -0 --separate-stderr timeout 10 evsub -v -e --from first a
+    # shellcheck disable=SC2154 # set by run --separate-stderr
+    assert_equal "$stderr" 'evsub: caught up at seq 5'
+    run -0 timeout 10 evsub -v -e a
+    assert_output 'evsub: caught up at seq 5'
+}
+
 @test "evsub | head -1 ends at once, without another event" {
     start_hub
     five_events

@@ -311,14 +311,7 @@ static void count_back(evb_sub *self, uint64_t want) {
 /* The hub's first and head are known. */
 static void from_status(evb_sub *self) {
     switch (self->options.from) {
-    case EVB_FROM_NOW: /* with until_head: nothing to read */
-        if (self->group) {
-            evb_sub_start(self, 0);
-            break;
-        }
-        self->done = self->head;
-        evb_sub_set(self, SUB_ENDED);
-        break;
+    case EVB_FROM_NOW: evb_sub_start(self, self->group ? 0 : self->head); break; /* until_head: nothing to read */
     case EVB_FROM_FIRST: from_first(self); break;
     case EVB_FROM_SEQ: evb_sub_start(self, self->options.value ? self->options.value - 1 : 0); break;
     case EVB_FROM_TIME: seek(self); break;

@@ -71,7 +71,7 @@ static void join(evb_sub *self) {
 
 void evb_sub_start(evb_sub *self, uint64_t done) {
     self->done = done;
-    if (self->options.from == EVB_FROM_NOW || self->group) {
+    if ((self->options.from == EVB_FROM_NOW && !self->options.until_head) || self->group) {
         join(self);
         return;
     }
@@ -217,15 +217,19 @@ static void begin_batch(evb_sub *self, const evb_record *rec) {
     self->in_batch = true;
 }
 
+static void catch_up(evb_sub *self) {
+    if (!self->caught_up)
+        evb_sub_say(self, EVB_NOTE_CAUGHT_UP, self->head);
+    self->caught_up = true;
+}
+
 /* The feed goes on where we are: nothing is missing before it. */
 static void arrive(evb_sub *self) {
     evb_sub_set(self, SUB_LIVE);
     if (self->lost)
         evb_sub_say(self, EVB_NOTE_RECONNECTED, self->head);
-    if (!self->caught_up)
-        evb_sub_say(self, EVB_NOTE_CAUGHT_UP, self->head);
+    catch_up(self);
     self->lost = false;
-    self->caught_up = true;
 }
 
 /* The hub's head after a welcome: what lies between it and us is fetched, then the feed goes on. */
@@ -412,10 +416,13 @@ static bool end_of_fetch(evb_sub *self) {
         evb_sub_start(self, self->head);
         return true;
     case SUB_REPLAY:
-        if (self->options.until_head || self->done >= self->to)
-            evb_sub_set(self, SUB_ENDED);
-        else
+        if (self->done < self->to && !self->options.until_head) {
             join(self);
+            return true;
+        }
+        if (self->done < self->to)
+            catch_up(self);
+        evb_sub_set(self, SUB_ENDED);
         return true;
     case SUB_REPAIR:
         if (self->fetch_to > self->done)
