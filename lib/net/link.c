@@ -90,6 +90,9 @@ static int try_connect(const char *path) {
 
 int evb_link_explain(const evb_link *self, bool *hopeless, evb_error *err) {
     *hopeless = false;
+    if (!self->url.ipc && !self->url.loopback)
+        return evb_fail(err, EVB_ENOHUB, "no hub answers at %s: is the host's name right, and evbusd running there?",
+                        self->text);
     if (!self->url.ipc)
         return evb_fail(err, EVB_ENOHUB, "no hub at %s: start one with evbusd -u %s", self->text, self->text);
     char lock[EVB_ENDPOINT_MAX + 8];
@@ -115,8 +118,10 @@ evb_channel *evb_channel_new(evb_link *link, evb_channel_kind kind) {
 }
 
 void evb_channel_close(evb_channel *self) {
-    if (self->socket)
+    if (self->socket) {
+        zmq_socket_monitor(self->socket, NULL, 0); /* else libzmq may wait for ever for the end of the monitor */
         zmq_close(self->socket);
+    }
     if (self->monitor)
         zmq_close(self->monitor);
     self->socket = self->monitor = NULL;
