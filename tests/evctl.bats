@@ -308,7 +308,7 @@ PY
     evpub a.very.long.topic.that-goes-on-and-on.and-on-and-on-and-on-and-on-and-on x
     run -0 on_terminal 60 evctl topics
     assert_line --index 0 --partial $'\e[1m'
-    local line
+    local line LC_ALL=C.UTF-8
     for line in "${lines[@]}"; do
         line=$(sed 's/\x1b\[[0-9;]*m//g' <<<"$line")
         ((${#line} <= 60)) || fail "$line"

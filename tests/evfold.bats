@@ -346,7 +346,8 @@ start_fold() { # OUT ARG…
     start_hub
     four_events
     assert_refused 74 'new/state.lock: No such file or directory' -s new/state -e '. + 1'
-    assert_refused 65 'not a regular file' -s /dev/null -e '. + 1'
+    mkdir place
+    assert_refused 65 'not a regular file' -s place -e '. + 1'
 }
 
 # ---- --at ----
