@@ -32,6 +32,24 @@ drain() { # GROUP ARG…
     timeout "$PATIENCE" evsub -e -g "$@"
 }
 
+@test "-e ends also while others publish on and on: what the group wants, and what it does not" {
+    local flood i
+    start_hub
+    seq 3 | evpub load.x
+    # shellcheck disable=SC2016 # expanded by the inner shell
+    start bash -c 'yes "$1" | exec evpub load.y' flood "$(printf '%099d' 0)"
+    flood=$PID
+    for i in 1 2 3; do
+        run -0 timeout 20 evsub -g "few$i" --from first -e load.x
+        assert_output $'1\n2\n3'
+        timeout 40 evsub -g "all$i" --from -1000 -e load.y >/dev/null
+        evsub -g "sh$i" -n 0 load.z
+        evpub load.z x
+        timeout 20 evsub -g "sh$i" -e -- true
+    done
+    kill -KILL "$flood"
+}
+
 @test "-n 0 makes a group and leaves; it gets what comes from then on, once" {
     start_hub
     seq 3 | evpub a.b

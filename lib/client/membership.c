@@ -337,12 +337,18 @@ static void gone(void *context, evb_call *call, const evb_reply *reply) {
     go_on(self);
 }
 
+/* Whether all up to the end is done, where there is one: more would never end while others publish. */
+static bool is_past_end(const evb_membership *self) {
+    return self->sub->options.until_head && self->floor >= self->end;
+}
+
 /* How many more events are wanted now. */
 static uint64_t wanted(const evb_membership *self) {
     bool here = self->record_left || self->piece_count, busy = self->held.events || here;
     if (self->sub->held && !busy) /* who is not at work and wants nothing now keeps nothing from others */
         return 0;
-    if (self->leaving || !self->more || self->piece_count == PIECES || (busy && self->piece_count > 1))
+    if (self->leaving || !self->more || is_past_end(self) || self->piece_count == PIECES ||
+        (busy && self->piece_count > 1))
         return 0;
     if (self->window <= self->at_once) /* they take long: none that another member could begin with */
         return here || self->held.events >= self->at_once ? 0 : self->at_once - self->held.events;
@@ -524,7 +530,7 @@ bool evb_membership_next(evb_membership *self, evb_event *event) {
 bool evb_membership_ready(const evb_membership *self) { return self->record_left || self->piece_count; }
 
 bool evb_membership_is_done(const evb_membership *self) {
-    return self->ever && self->joined && !self->asking && self->floor >= self->end && !self->held.events &&
+    return self->ever && self->joined && !self->asking && is_past_end(self) && !self->held.events &&
            !self->acks.count && !self->fail_count && !evb_membership_ready(self);
 }
 
