@@ -87,6 +87,44 @@ drain() { # GROUP ARG…
     assert_output $'3\n4\n5'
 }
 
+# Waits until the hub's list of groups has this.
+wait_for_groups() { # TEXT
+    timeout "$PATIENCE" "$PYTHON" "$ROOT/tests/peers/ask.py" groups '' "$1" >/dev/null
+}
+
+@test "at work for longer than the timeout while the hub is restarted: still a member, and what it has done counts" {
+    start_hub
+    evpub a 1
+    mkfifo go
+    start evsub -g g --from first --timeout 1 a -- sh -c 'echo >>began; read -r _ <go'
+    wait_for_lines began 1
+    kill_hub
+    start_hub
+    wait_for_groups '"members": 1'
+    echo >go
+    wait_for_groups '"acked": 1'
+    assert_equal "$(wc -l <began)" 1
+}
+
+@test "what fails while the hub is away has failed: a dead letter at once, or the wait between deliveries" {
+    local status
+    start_hub
+    mkfifo go
+    for status in 65 1; do
+        evpub "a.$status" 1
+        start evsub -g "g$status" --from first --backoff 60 "a.$status" -- \
+            sh -c "echo >>began.$status; read -r _ <go; echo >over.$status; exit $status"
+        wait_for_lines "began.$status" 1
+        kill_hub
+        echo >go
+        wait_for_lines "over.$status" 1
+        start_hub
+        [[ $status == 1 ]] || wait_for_groups '"dead": 1'
+        [[ $status == 65 ]] || wait_for_groups '"waiting": 1'
+        assert_equal "$(wc -l <"began.$status")" 1
+    done
+}
+
 @test "members share the work: each event goes to one of them" {
     start_hub
     evsub -g g -n 0 t

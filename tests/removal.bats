@@ -55,6 +55,18 @@ ask() { "$PYTHON" "$ROOT/tests/peers/ask.py" "$@"; }
     assert_equal "${lines[*]}" 'three five six seven'
 }
 
+@test "the newest N of a topic of which fewer are left" {
+    start_hub
+    seq 5 | evpub a
+    evpub b 1
+    evctl purge a
+    evpub a 6
+    run -0 evsub --from=-3 -e a
+    assert_output 6
+    run -0 evsub --from=-3 -e a b
+    assert_output $'1\n6'
+}
+
 @test "purge: who reads behind it is told the first seq from which all is there" {
     start_hub
     printf 'a\t1\nb\t2\na\t3\nb\t4\na\t5\n' | evpub -T

@@ -15,6 +15,7 @@ static void fetch_more(evb_sub *self);
 
 /* The journal begins behind what was asked for, whatever is left of it otherwise. */
 static void skip_gap(evb_sub *self) {
+    self->fetching = false;
     if (self->hub_first <= self->fetch_next) {
         evb_sub_fail(self, EVB_EGONE, "the hub says that it has what it says is gone");
         return;
@@ -38,6 +39,7 @@ static void skip_gone(evb_sub *self, const evb_reply *reply) {
     if (!self->options.allow_gap && !is_lenient(self)) {
         evb_sub_fail(self, EVB_EGONE, reply->text);
     } else if (is_lenient(self) || !evb_mp_uint(&mp, &first) || first <= self->fetch_next) {
+        self->fetching = true; /* until the status is there */
         evb_sub_ask_status(self, skip_gap);
     } else {
         evb_sub_say(self, EVB_NOTE_GAP, first - self->fetch_next);

@@ -93,6 +93,8 @@ static void looked_back(void *context, evb_call *call, const evb_reply *reply) {
         evb_sub_ask_status(self, from_first);
     } else if (reply->code) {
         evb_sub_fail(self, reply->code, reply->text);
+    } else if (!reply->body->size) { /* purged, and with it what was before it of the topic */
+        look_back(self);
     } else if (evb_record_parse(reply->body->data, reply->body->size, &rec) || rec.seq > self->looking ||
                rec.seq + rec.count <= self->looking) {
         nonsense(self);

@@ -3,8 +3,9 @@
  * One "group" request is under way at a time: it brings what was acknowledged since the last and asks for as many events
  * as can be worked on in a tenth of a second or so, while at most one piece waits behind the one in hand: a fast
  * reader's pieces grow, and one whose events take long gets them singly and keeps none from others.
- * Invariants: a key is in one of `pieces` (here, not handed on), `held` (handed on), `acks` or `fails` (to be sent), `sent`;
- * what is in the first two is claimed again when we join anew. Nothing is taken while acknowledgements can't be sent.
+ * Invariants: a key is in one of `pieces` (here, not handed on), `held` (handed on), `acks` or `fails` (to be sent; of the
+ * fails the first may be under way), `sent`; all are claimed again when we join anew, so that what becomes of them is heard.
+ * Nothing is taken while acknowledgements can't be sent.
  * Leaves to others: the feed and its losses (subscription.c), who gets what (the hub). */
 #include "client/membership.h"
 
@@ -60,7 +61,8 @@ struct evb_membership {
     evb_ranges held, acks;
     evb_ranges sent; /* acks of the request that is under way: where it comes to nothing they are to be sent again */
     evb_buf fails;   /* msgpack */
-    uint32_t fail_count;
+    uint32_t fail_count, fails_sent; /* in fails; those of them, the first, that are in the request under way */
+    size_t fails_sent_bytes;
     int64_t busy_since_ns, busy_ns; /* how long events were in the user's hand, and… */
     uint64_t busy_events;           /* …how many were done in that time, since the window was last looked at */
 };
@@ -181,8 +183,10 @@ static void joined(void *context, evb_call *call, const evb_reply *reply) {
         go_on(self);
         return;
     }
-    if (reply->code == EVB_EAGAIN) /* the feed is gone again: the next welcome joins */
+    if (reply->code == EVB_EAGAIN) { /* the feed is gone again: the next welcome joins, or the next beat */
+        self->to_join = true;
         return;
+    }
     if (reply->code) {
         evb_sub_fail(self->sub, reply->code, reply->text);
         return;
@@ -205,6 +209,28 @@ static void joined(void *context, evb_call *call, const evb_reply *reply) {
     evb_membership_step(self);
 }
 
+/* Adds what has failed, and the hub may not have heard of, to the claims. */
+static bool claim_fails(const evb_membership *self, evb_ranges *claims) {
+    evb_mp mp = evb_mp_of(&self->fails);
+    uint32_t fields;
+    uint64_t key;
+    for (uint32_t i = 0; i < self->fail_count; i++) {
+        if (!evb_mp_array(&mp, &fields) || !evb_mp_uint(&mp, &key) || !evb_ranges_add(claims, key, key))
+            return false;
+        while (--fields)
+            if (!evb_mp_skip(&mp))
+                return false;
+    }
+    return true;
+}
+
+static bool claim_ranges(const evb_ranges *ranges, evb_ranges *claims) {
+    bool ok = true;
+    for (size_t i = 0; ok && i < ranges->count; i++)
+        ok = evb_ranges_add(claims, ranges->list[i].first, ranges->list[i].last);
+    return ok;
+}
+
 /* Adds what is here and not handed on to the claims. */
 static bool claim_pieces(const evb_membership *self, evb_ranges *claims) {
     bool ok = !self->record_left || evb_ranges_add(claims, self->key, self->key + self->record_left - 1);
@@ -217,8 +243,6 @@ static bool claim_pieces(const evb_membership *self, evb_ranges *claims) {
                  evb_mp_skip(&row) && evb_mp_skip(&row) && evb_ranges_add(claims, key, key + count - 1);
         }
     }
-    for (size_t i = 0; ok && i < self->held.count; i++)
-        ok = evb_ranges_add(claims, self->held.list[i].first, self->held.list[i].last);
     return ok;
 }
 
@@ -234,7 +258,8 @@ static bool pack_join(evb_membership *self, msgpack_packer *p) {
         ok = !evb_mp_pack_str(p, text, size);
     }
     ok = ok && evb_buf_add(p->data, self->settings.data, self->settings.size) &&
-         !(self->start ? msgpack_pack_uint64(p, self->start) : msgpack_pack_nil(p)) && claim_pieces(self, &claims);
+         !(self->start ? msgpack_pack_uint64(p, self->start) : msgpack_pack_nil(p)) && claim_pieces(self, &claims) &&
+         claim_ranges(&self->held, &claims) && claim_fails(self, &claims) && claim_ranges(&self->acks, &claims);
     sent = claims.count < RANGES_SENT_MAX ? claims.count : RANGES_SENT_MAX;
     ok = ok && evb_ranges_pack(p, &claims, sent) &&
          !(*self->was ? evb_mp_pack_str(p, self->was, strlen(self->was)) : msgpack_pack_nil(p));
@@ -303,6 +328,17 @@ static void send_again(evb_membership *self) {
         if (!evb_ranges_add(&self->acks, self->sent.list[i].first, self->sent.list[i].last))
             out_of_memory(self);
     evb_ranges_drop(&self->sent, self->sent.count);
+    self->fails_sent = 0;
+    self->fails_sent_bytes = 0;
+}
+
+/* What was sent has been heard. */
+static void forget_sent(evb_membership *self) {
+    evb_ranges_drop(&self->sent, self->sent.count);
+    evb_buf_drop(&self->fails, self->fails_sent_bytes);
+    self->fail_count -= self->fails_sent;
+    self->fails_sent = 0;
+    self->fails_sent_bytes = 0;
 }
 
 static void lose_membership(evb_membership *self) {
@@ -321,6 +357,8 @@ static void taken(void *context, evb_call *call, const evb_reply *reply) {
         evb_sub_fail(self->sub, reply->code, reply->text);
     else if (!read_taken(self, reply))
         nonsense(self);
+    else
+        forget_sent(self);
     go_on(self);
 }
 
@@ -332,8 +370,10 @@ static void gone(void *context, evb_call *call, const evb_reply *reply) {
         lose_membership(self);
     else if (reply->code)
         evb_sub_fail(self->sub, reply->code, reply->text);
-    else
+    else {
+        forget_sent(self);
         self->left = true;
+    }
     go_on(self);
 }
 
@@ -383,7 +423,6 @@ static void send_take(evb_membership *self, uint64_t want) {
     if (ok && !leave)
         ok = !msgpack_pack_uint64(&p, want) && !msgpack_pack_uint64(&p, EVB_FETCH_DEFAULT) &&
              !(self->sub->options.until_head ? msgpack_pack_uint64(&p, self->end) : msgpack_pack_nil(&p));
-    evb_ranges_drop(&self->sent, self->sent.count);
     for (size_t i = 0; ok && i < acks; i++)
         ok = evb_ranges_add(&self->sent, self->acks.list[i].first, self->acks.list[i].last);
     if (!ok) {
@@ -391,8 +430,8 @@ static void send_take(evb_membership *self, uint64_t want) {
         return;
     }
     evb_ranges_drop(&self->acks, acks);
-    evb_buf_drop(&self->fails, fail_size);
-    self->fail_count -= fails;
+    self->fails_sent = fails;
+    self->fails_sent_bytes = fail_size;
     self->more = want ? false : self->more;
     self->asking = true;
     evb_call_send(self->sub->bus, call);
@@ -438,7 +477,7 @@ void evb_membership_step(evb_membership *self) {
 
 void evb_membership_poke(evb_membership *self) {
     self->more = true;
-    evb_membership_step(self);
+    go_on(self);
 }
 
 /* ---- handing on ---- */

@@ -144,8 +144,8 @@ static void step(void *context) {
     evb_channel_state feed = evb_channel_look(self->feed); /* in any state, or evb_link_wait wakes for it again */
     if (!listens(self) || is_deaf(self))
         return;
-    while (self->held && self->state == SUB_GROUP && next_frame(self))
-        continue; /* there are only beats and calls in it */
+    while (self->held && self->state != SUB_FAILED && next_frame(self))
+        continue; /* of a group: there are only beats, calls, and after a loss the welcome in it */
     if (self->group)
         evb_membership_step(self->group);
     while (self->serving && self->state != SUB_FAILED && next_frame(self))
@@ -183,12 +183,19 @@ static int64_t deadline(const void *context) {
     return welcome_due(self, feed) < at ? welcome_due(self, feed) : at;
 }
 
+/* Whether an answer that somebody else's step has taken in lets it go on. */
+static bool has_fetched(const evb_sub *self) {
+    if (self->state == SUB_PICK)
+        return self->read_picks != self->got_picks || self->read_picks == self->tops.count;
+    return (self->state == SUB_REPLAY || self->state == SUB_REPAIR) && !self->fetching && self->fetched_all;
+}
+
 static bool ready(const void *context) {
     const evb_sub *self = context;
     if (self->held)
         return false;
-    return self->in_batch || self->piece.handle || self->state == SUB_FAILED || self->state == SUB_ENDED ||
-           (self->group && evb_membership_ready(self->group)) ||
+    return self->in_batch || has_fetched(self) || self->piece.handle || self->state == SUB_FAILED ||
+           self->state == SUB_ENDED || (self->group && evb_membership_ready(self->group)) ||
            (self->serving && evb_serving_ready(self->serving)) ||
            ((self->state == SUB_LIVE || self->state == SUB_GROUP) &&
             evb_channel_look(self->feed) == EVB_CHANNEL_DOWN);
@@ -568,20 +575,22 @@ int evb_sub_leave_start(evb_sub *self, evb_error *err) {
  * is the time in which it takes nothing of what is to be told. */
 static int wait_left(evb_sub *self, evb_error *err) {
     int64_t patience = LEAVE_NS + (self->bus->timeout_ns > 0 ? self->bus->timeout_ns : 0);
-    int64_t now = evb_clock_monotonic_ns(), due = now + patience;
+    int64_t now = evb_clock_monotonic_ns(), due = now + patience, grace = 0;
     uint64_t least = evb_membership_untold(self->group);
     int rc;
     while ((rc = next_of_leaving(self, err)) == EVB_NOTHING) {
         uint64_t untold = evb_membership_untold(self->group);
         now = evb_clock_monotonic_ns();
-        if (untold < least)
+        if (untold < least) {
             due = now + patience;
+            grace = 0;
+        }
         least = untold < least ? untold : least;
-        if (now >= due)
+        if (evb_bus_expired(now, due, &grace))
             return evb_fail(err, EVB_ETIMEDOUT,
                             "leaving: the hub took nothing for %.3g s: what was done last may be handed out again",
                             (double)patience / 1e9);
-        if (evb_bus_wait(self->bus, NULL, 0, due - now, err) < 0)
+        if (evb_bus_wait(self->bus, NULL, 0, (grace ? grace : due) - now, err) < 0)
             return EVB_EIO;
     }
     return rc;

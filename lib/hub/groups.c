@@ -577,6 +577,7 @@ static int reply_take(evb_hub *hub, const evb_request *request, const evb_group 
               (!hand->rows.size || evb_buf_add(&reply->head, hand->rows.data, hand->rows.size));
     if (!ok)
         return EVB_ENOMEM;
+    hub->answered += hand->records.size;
     reply->has_body = true;
     reply->body = hand->records;
     hand->records = (evb_buf){0};

@@ -28,6 +28,7 @@ evb_hub *evb_hub_new(evb_journal *journal, const evb_hub_options *options, int64
     }
     self->journal = journal;
     self->options = *options;
+    self->spare = SIZE_MAX;
     self->now_ns = monotonic_ns;
     self->sync_due_ns = self->keep_due_ns = self->later_due_ns = INT64_MAX;
     self->begun_ns = monotonic_ns;
@@ -359,6 +360,9 @@ static int make_safe(evb_hub *self, int64_t monotonic_ns, evb_error *err) {
     return 0;
 }
 
+size_t evb_hub_answered(const evb_hub *self) { return self->answered; }
+void evb_hub_set_spare(evb_hub *self, size_t bytes) { self->spare = bytes; }
+
 size_t evb_hub_early(evb_hub *self, evb_action **actions) {
     *actions = self->actions;
     return self->early && self->appended && self->options.sync == EVB_SYNC_ALWAYS ? self->action_count : 0;
@@ -377,6 +381,7 @@ int evb_hub_commit(evb_hub *self, int64_t monotonic_ns, evb_action **actions, si
     *count = self->action_count;
     self->action_count = 0;
     self->early = false;
+    self->answered = 0;
     return 0;
 }
 

@@ -74,6 +74,12 @@ void evb_hub_left_all(evb_hub *self);
  * then made an EVB_ACTION_NONE. */
 size_t evb_hub_early(evb_hub *self, evb_action **actions);
 
+/* Bytes of events in this round's replies: who lets more requests in bounds them. */
+size_t evb_hub_answered(const evb_hub *self);
+
+/* How many bytes fetches may bring beyond EVB_FETCH_DEFAULT each, until it is said again; at first as many as they want. */
+void evb_hub_set_spare(evb_hub *self, size_t bytes);
+
 /* Ends the round: makes what was stored safe as the sync mode says, and gives out the actions, to be done in order
  * before the next request; they are the hub's, their bufs the caller's. EVB_EIO: nothing may be answered, end. */
 int evb_hub_commit(evb_hub *self, int64_t monotonic_ns, evb_action **actions, size_t *count, evb_error *err);

@@ -54,6 +54,8 @@ struct evb_hub {
     int64_t keep_due_ns; /* when group_log is to be made safe */
     bool firm;           /* an answer of this round is firm */
     bool early;          /* one is early */
+    size_t answered;     /* bytes of events in this round's replies */
+    size_t spare;        /* bytes that fetches may bring beyond the default */
 
     evb_schedule *schedule;
 };

@@ -77,9 +77,18 @@ static int reply_fetch(evb_hub *self, const evb_request *request, uint64_t next,
     }
     /* Else a reader would get one piece a sync, and fall behind where syncs are slow. */
     reply->early = self->early = true;
+    size_t size = records->size, extra = size > EVB_FETCH_DEFAULT ? size - EVB_FETCH_DEFAULT : 0;
+    self->spare -= extra < self->spare ? extra : self->spare;
+    self->answered += size;
     reply->has_body = true;
     reply->body = *records;
     return 0;
+}
+
+/* How many bytes a fetch may bring: more than the default as long as there is memory to spare. */
+static size_t fetch_most(const evb_hub *self) {
+    size_t more = EVB_FETCH_MOST - EVB_FETCH_DEFAULT;
+    return EVB_FETCH_DEFAULT + (self->spare < more ? self->spare : more);
 }
 
 int evb_hub_fetch(evb_hub *self, const evb_request *request, evb_error *err) {
@@ -92,8 +101,8 @@ int evb_hub_fetch(evb_hub *self, const evb_request *request, evb_error *err) {
         return evb_hub_refuse_error(self, request, &why);
     if (f.to == 0 || f.to > head)
         f.to = head;
-    if (f.max > EVB_FETCH_MOST)
-        f.max = EVB_FETCH_MOST;
+    if (f.max > fetch_most(self))
+        f.max = fetch_most(self);
     uint64_t next = f.from;
     int rc = 0;
     if (is_gone(self, &f, head, &first))

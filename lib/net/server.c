@@ -33,9 +33,10 @@
 enum {
     ROUND_REQUESTS = 128,
     ROUND_BYTES = 4 * 1024 * 1024,
-    FEED_HWM = 256,   /* frames queued for one subscriber; evbus(7) states the memory that follows */
-    REPLY_HWM = 128,  /* replies queued for one client: its window of 64 and its fetches */
-    REQUEST_HWM = 64, /* requests taken in for one client before it is read no further */
+    ROUND_ANSWERS = 16 * 1024 * 1024, /* bytes of events, and one fetch more */
+    FEED_HWM = 256,                   /* frames queued for one subscriber; evbus(7) states the memory that follows */
+    REPLY_HWM = 128,                  /* replies queued for one client: its window of 64 and its fetches */
+    REQUEST_HWM = 64,                 /* requests taken in for one client before it is read no further */
     SUBSCRIPTION_MAX = 1024,
     COPY_MAX = 1024, /* a smaller frame is copied into its message */
     BACKLOG = 1024
@@ -44,6 +45,7 @@ static const int64_t BEAT_NS = EVB_SECOND_NS;
 static const int64_t TEND_AGAIN_NS = 50 * EVB_MILLISECOND_NS; /* while there is more to tend */
 static const int64_t WATCH_NS = 250 * EVB_MILLISECOND_NS;
 static const uint64_t MEMORY_BOUND = (uint64_t)512 << 20;
+static const uint64_t MEMORY_SPARE = (uint64_t)256 << 20; /* up to here readers that catch up get large pieces */
 static const char BEAT_TOPIC[] = "$hub.beat";
 static const char WELCOME_PREFIX[] = "$hub.welcome.";
 
@@ -221,12 +223,12 @@ static int send_buf(void *socket, evb_buf *buf, int flags) {
     return -1;
 }
 
-/* A client that is gone, or does not read its replies, loses them: it asks again when it is back. */
 static bool is_same_peer(peer *a, peer *b) {
     size_t size = zmq_msg_size(&a->id);
     return zmq_msg_size(&b->id) == size && memcmp(zmq_msg_data(&a->id), zmq_msg_data(&b->id), size) == 0;
 }
 
+/* A client that is gone, or does not read its replies, loses them: it asks again when it is back. */
 static void reply(evb_server *self, evb_action *action) {
     peer *to = action->peer;
     if (zmq_msg_send(&to->id, self->requests, ZMQ_DONTWAIT | ZMQ_SNDMORE) >= 0) {
@@ -305,10 +307,11 @@ static int next_request(evb_server *self, size_t *size, evb_error *err) {
 
 static int take_requests(evb_server *self, evb_error *err) {
     size_t bytes = 0, size = 0;
-    for (int i = 0; i < ROUND_REQUESTS && bytes < ROUND_BYTES; i++, bytes += size) {
+    for (int i = 0; i < ROUND_REQUESTS && bytes < ROUND_BYTES && evb_hub_answered(self->hub) < ROUND_ANSWERS; i++) {
         int rc = next_request(self, &size, err);
         if (rc <= 0)
             return rc;
+        bytes += size;
     }
     return 0;
 }
@@ -533,7 +536,8 @@ static int watch(evb_server *self, evb_error *err) {
     if (refused != self->refused_said)
         evb_log_say(&self->log, "hub: %lu connections turned away: too many open files", refused);
     self->refused_said = refused;
-    uint64_t now = anonymous_memory();
+    uint64_t now = anonymous_memory(), spare_to = self->memory_bound - MEMORY_BOUND + MEMORY_SPARE;
+    evb_hub_set_spare(self->hub, now < spare_to ? (size_t)(spare_to - now) : 0);
     if (now < self->memory_bound)
         return 0;
     evb_log_say(&self->log,

@@ -345,6 +345,36 @@ static void ask(fixture *f, const char *op, const void *args, size_t size, uint3
     free_replies(f);
 }
 
+/* Fetches from the first event; the bytes of events that come. */
+static size_t fetch_bytes(fixture *f, const char *bytes) {
+    static const char ARGS[] = "\x96\xa5"
+                               "fetch\x05\x01\x00";
+    evb_buf head = {0};
+    assert_true(evb_buf_add(&head, "\x97", 1) && evb_buf_add(&head, ARGS + 1, sizeof ARGS - 2) &&
+                evb_buf_add(&head, bytes, 5) && evb_buf_add(&head, "\x90\x00", 2));
+    play(f, &head);
+    size_t size = f->actions[f->count - 1].body.size;
+    free_replies(f);
+    return size;
+}
+
+static void large_pieces_take_what_is_spare(void **state) {
+    static const char FOUR_MIB[] = "\xce\x00\x40\x00\x00";
+    fixture *f = *state;
+    char text[200];
+    for (uint64_t n = 1; n <= 150; n++) {
+        add_batch(f, 1, n, "a", 5000);
+        publish(f, n - 1, text);
+    }
+    size_t all = fetch_bytes(f, FOUR_MIB);
+    assert_true(all > 2 * EVB_FETCH_DEFAULT);
+    evb_hub_set_spare(f->hub, EVB_FETCH_DEFAULT / 2);
+    size_t some = fetch_bytes(f, FOUR_MIB);
+    assert_in_range(some, EVB_FETCH_DEFAULT, EVB_FETCH_DEFAULT * 3 / 2);
+    assert_in_range(fetch_bytes(f, FOUR_MIB), EVB_FETCH_DEFAULT / 2, EVB_FETCH_DEFAULT + EVB_FETCH_DEFAULT / 8);
+    assert_int_equal(evb_hub_answered(f->hub), 0); /* the round is over */
+}
+
 static void a_fetch_says_from_where_all_is_left(void **state) {
     fixture *f = *state;
     char text[1000];
@@ -443,6 +473,7 @@ int main(void) {
         T(batches_with_known_ids_are_known_when_sent_again),
         T(ids_are_forgotten),
         T(the_age_of_an_id_does_not_jump_with_the_clock),
+        T(large_pieces_take_what_is_spare),
         T(a_fetch_says_from_where_all_is_left),
         T(bad_frames_are_refused_whole),
         T(mangled_requests_are_answered),
