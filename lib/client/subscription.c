@@ -190,12 +190,19 @@ static bool has_fetched(const evb_sub *self) {
     return (self->state == SUB_REPLAY || self->state == SUB_REPAIR) && !self->fetching && self->fetched_all;
 }
 
+static bool is_group_ready(const evb_sub *self) {
+    if (evb_membership_is_leaving(self->group))
+        return evb_membership_left(self->group);
+    return evb_membership_ready(self->group) ||
+           (self->state == SUB_GROUP && self->options.until_head && evb_membership_is_done(self->group));
+}
+
 static bool ready(const void *context) {
     const evb_sub *self = context;
     if (self->held)
         return false;
     return self->in_batch || has_fetched(self) || self->piece.handle || self->state == SUB_FAILED ||
-           self->state == SUB_ENDED || (self->group && evb_membership_ready(self->group)) ||
+           self->state == SUB_ENDED || (self->group && is_group_ready(self)) ||
            (self->serving && evb_serving_ready(self->serving)) ||
            ((self->state == SUB_LIVE || self->state == SUB_GROUP) &&
             evb_channel_look(self->feed) == EVB_CHANNEL_DOWN);

@@ -355,6 +355,7 @@ int evb_group_fail(evb_hub *hub, evb_group *self, evb_member *member, uint64_t k
         return no_memory(err);
     e = evb_pending_from(&self->pending, key);
     e->doomed |= final;
+    e->failed = true;
     return try_again(hub, self, e, delay_ns, reason, now_ns, err);
 }
 

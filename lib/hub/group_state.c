@@ -32,7 +32,7 @@ enum {
     OP_COUNT
 };
 
-enum { FLAG_IN_HAND = 1, FLAG_DOOMED = 2 };
+enum { FLAG_IN_HAND = 1, FLAG_DOOMED = 2, FLAG_FAILED = 4 };
 
 /* Said only where there is one, so that a hub that knows of none reads the groups that have none. */
 enum { MARK_LISTENER = 1, MARK_PAUSED = 2 };
@@ -90,7 +90,8 @@ bool evb_note_deleted(evb_hub *hub, const evb_group *group) { return note(hub, g
 bool evb_note_reset(evb_hub *hub, const evb_group *group) { return note(hub, group, OP_RESET, &group->next, 1); }
 
 bool evb_note_entry(evb_hub *hub, const evb_group *group, const evb_entry *entry) {
-    uint64_t flags = (entry->state == EVB_IN_HAND ? FLAG_IN_HAND : 0u) | (entry->doomed ? FLAG_DOOMED : 0u);
+    uint64_t flags = (entry->state == EVB_IN_HAND ? FLAG_IN_HAND : 0u) | (entry->doomed ? FLAG_DOOMED : 0u) |
+                     (entry->failed ? FLAG_FAILED : 0u);
     return note(hub, group, entry->ahead ? OP_AHEAD : OP_ENTRY,
                 (uint64_t[]){entry->first, entry->last, entry->deliveries, flags}, 4);
 }
@@ -257,6 +258,7 @@ static bool add_entry(operation *op, bool ahead) {
         return false;
     e->deliveries = (uint32_t)v[2] - (in_hand && v[2]);
     e->doomed = v[3] & FLAG_DOOMED;
+    e->failed = v[3] & FLAG_FAILED;
     if (e->doomed)
         group->bury_due_ns = 0;
     e->ahead = ahead;

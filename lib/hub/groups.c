@@ -460,7 +460,8 @@ static evb_member *add_member(evb_hub *hub, evb_group *group, const joining *j) 
     return m;
 }
 
-/* Gives back to a member who joins again what it still has and nobody else got meanwhile. */
+/* Gives back to a member who joins again what it still has and nobody else got meanwhile; not what it has said to have
+ * failed, even where it has not heard that this is known. */
 static bool claim(evb_hub *hub, evb_group *group, evb_member *member, evb_mp mp) {
     uint32_t count = 0, two;
     uint64_t first, last;
@@ -474,7 +475,7 @@ static bool claim(evb_hub *hub, evb_group *group, evb_member *member, evb_mp mp)
             return false;
         for (evb_entry *e = evb_pending_from(&group->pending, first); e && e->first <= last;
              e = evb_pending_next(e)) {
-            if (e->state != EVB_WAITING || e->doomed)
+            if (e->state != EVB_WAITING || e->doomed || e->failed)
                 continue;
             e->deliveries++;
             evb_pending_hand(&group->pending, e, &member->holder);

@@ -186,6 +186,7 @@ evb_entry *evb_pending_split(evb_pending *self, evb_entry *entry, uint64_t keep)
 
 void evb_pending_hand(evb_pending *self, evb_entry *entry, evb_holder *holder) {
     leave_state(self, entry);
+    entry->failed = false;
     entry->holder = holder;
     enter_state(self, entry, EVB_IN_HAND);
 }

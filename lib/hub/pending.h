@@ -31,6 +31,7 @@ struct evb_entry {
     evb_entry_state state;
     uint32_t deliveries; /* so far, the one under way included */
     bool doomed;         /* given up on: to become a dead letter when its turn comes */
+    bool failed;         /* waiting since its member said so: nobody has it any more */
     bool ahead;          /* stored behind what the group has read: a retry */
     int64_t due_ns;      /* waiting: when it may be handed out */
     evb_holder *holder;  /* in hand */
