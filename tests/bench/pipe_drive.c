@@ -260,9 +260,11 @@ static int64_t due_ns(const drive *d, uint64_t index) {
 static int64_t await_turn(const drive *d, uint64_t index) {
     if (d->opt.rate == 0)
         return line_now_ns();
-    int64_t due = due_ns(d, index);
-    wait_until(due);
-    int64_t now = line_now_ns();
+    int64_t due = due_ns(d, index), now = line_now_ns();
+    if (now < due) { /* a sleep that is over takes its time too */
+        wait_until(due);
+        now = line_now_ns();
+    }
     return now - due > LATE_NS ? due : now;
 }
 
