@@ -195,10 +195,11 @@ wait_for_exit() { # PID [SECONDS]
     return "$status"
 }
 
-# Runs FILTER on what FILE has and gets, until FILTER ends; fails after SECONDS.
+# Runs FILTER on what FILE has and gets, until FILTER ends; fails after SECONDS. A FILE that is not there yet is made.
 follow() { # SECONDS FILE FILTER…
     local seconds=$1 file=$2
     shift 2
+    : >>"$file" # else tail would end at once, and head be content
     # shellcheck disable=SC2016 # expanded by the inner shell
     timeout "$seconds" bash -c '
         file=$1
