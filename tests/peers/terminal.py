@@ -28,7 +28,7 @@ class Terminal:
         os.write(self.fd, text.encode())
 
     def expect(self, text):
-        """Waits until it is printed, behind what was waited for before."""
+        """Waits until it is printed, behind what was waited for before; returns what came before it."""
         deadline = time.monotonic() + PATIENCE_S
         while text.encode() not in self.seen:
             if not select.select([self.fd], [], [], max(0, deadline - time.monotonic()))[0]:
@@ -36,7 +36,8 @@ class Terminal:
             piece = os.read(self.fd, 65536)
             self.seen += piece
             self.all += piece
-        self.seen = self.seen.split(text.encode(), 1)[1]
+        before, self.seen = self.seen.split(text.encode(), 1)
+        return before
 
     def expect_stopped(self):
         """^Z reaches each process of the command by itself, and one that is not stopped yet may still read what is typed
@@ -45,6 +46,16 @@ class Terminal:
         deadline = time.monotonic() + PATIENCE_S
         while any(state != "T" for state in self.states()) and time.monotonic() < deadline:
             select.select([], [], [], 0.01)
+
+    def expect_stopped_by_reading(self):
+        """A job in the background that reads the terminal is stopped. Asks until the shell knows: `fg` does not continue
+        a job that the shell takes for a running one."""
+        deadline = time.monotonic() + PATIENCE_S
+        stopped = False
+        while not stopped and time.monotonic() < deadline:
+            self.type("jobs; echo asked\n")
+            stopped = b"Stopped" in self.expect("\r\nasked\r\n")
+            self.expect("prompt\r\n")
 
     def states(self):
         """Of the processes of the terminal's session, but the shell."""
@@ -77,6 +88,7 @@ def main():
     t.type("bg; echo in the background\n")
     t.expect("\r\nin the background\r\n")
     t.expect("prompt\r\n")
+    t.expect_stopped_by_reading()
     t.type("fg\n")
     t.expect("fg\r\n" + command + "\r\n")
     t.type("three\n")
