@@ -1,8 +1,10 @@
 /* group_state.c: from what a group does to the operations of groups.log, and back.
  *
- * Invariant: applying a body's operations in order to an empty hub gives the groups that wrote them, but for members
- * and times. What was in hand is then nobody's: its delivery is not counted, since the hub's end is not the event's
- * fault, and it is kept back for a moment, so that members who come back can claim what they still have.
+ * Invariant: applying a body's operations in order to an empty hub gives the groups that wrote them, but for members.
+ * What was in hand is then nobody's: its delivery is not counted, since the hub's end is not the event's fault, and it
+ * is kept back for a moment, so that members who come back can claim what they still have.
+ * Times: until all is settled, an entry's due_ns is how long it is yet to wait. A wait is written with the wall clock's
+ * time of its end; it never gets longer, whatever that clock does.
  * To add an operation: a number, a note, a row in READERS, a line in evbus-journal(5). Readers refuse a number that
  * they do not know: an older hub must not take a newer one's groups to pieces.
  * Leaves to others: the file (group_log.c), when to write (groups.c). */
@@ -22,7 +24,7 @@ enum {
         1, /* name, created_ns, next, [patterns], [ack_wait, max_deliver, max_pending, ordered, marks?], [backoffs] */
     OP_DELETED,
     OP_RESET,       /* next */
-    OP_ENTRY,       /* first, last, deliveries, flags */
+    OP_ENTRY,       /* first, last, deliveries, flags; where it waits also how long, and until when (Unix), in ns */
     OP_DONE,        /* first, last */
     OP_PROGRESS,    /* next, acked, redelivered, lost */
     OP_REPLAY,      /* next, to, rate */
@@ -32,6 +34,7 @@ enum {
     OP_COUNT
 };
 
+enum { ENTRY = 4, ENTRY_WAITS = 6 }; /* arguments of OP_ENTRY and OP_AHEAD */
 enum { FLAG_IN_HAND = 1, FLAG_DOOMED = 2, FLAG_FAILED = 4 };
 
 /* Said only where there is one, so that a hub that knows of none reads the groups that have none. */
@@ -92,8 +95,11 @@ bool evb_note_reset(evb_hub *hub, const evb_group *group) { return note(hub, gro
 bool evb_note_entry(evb_hub *hub, const evb_group *group, const evb_entry *entry) {
     uint64_t flags = (entry->state == EVB_IN_HAND ? FLAG_IN_HAND : 0u) | (entry->doomed ? FLAG_DOOMED : 0u) |
                      (entry->failed ? FLAG_FAILED : 0u);
-    return note(hub, group, entry->ahead ? OP_AHEAD : OP_ENTRY,
-                (uint64_t[]){entry->first, entry->last, entry->deliveries, flags}, 4);
+    int64_t wait = entry->state == EVB_WAITING && entry->due_ns > hub->now_ns ? entry->due_ns - hub->now_ns : 0;
+    uint64_t args[ENTRY_WAITS] = {entry->first, entry->last, entry->deliveries, flags, (uint64_t)wait};
+    if (wait)
+        args[5] = (uint64_t)(evb_clock_wall_ns() + wait);
+    return note(hub, group, entry->ahead ? OP_AHEAD : OP_ENTRY, args, wait ? ENTRY_WAITS : ENTRY);
 }
 
 bool evb_note_done(evb_hub *hub, const evb_group *group, uint64_t first, uint64_t last) {
@@ -148,6 +154,7 @@ typedef struct {
     evb_hub *hub;
     uint64_t id;
     evb_group *group; /* of that id, or NULL */
+    uint32_t count;   /* of the arguments */
     evb_mp args;
 } operation;
 
@@ -247,13 +254,21 @@ static bool remove_range(evb_group *group, uint64_t first, uint64_t last) {
     return true;
 }
 
+/* What is left at `now` of a wait until `end`. */
+static int64_t left_of(uint64_t wait, uint64_t end, uint64_t now) {
+    uint64_t left = end > now ? end - now : 0;
+    return (int64_t)(left < wait ? left : wait);
+}
+
 static bool add_entry(operation *op, bool ahead) {
-    uint64_t v[4];
+    uint64_t v[ENTRY_WAITS] = {0};
     evb_group *group = op->group;
-    if (!numbers(&op->args, v, 4) || !remove_range(group, v[0], v[1]))
+    if (!numbers(&op->args, v, op->count < ENTRY_WAITS ? ENTRY : ENTRY_WAITS) || v[4] > TIME_MOST ||
+        !remove_range(group, v[0], v[1]))
         return false;
     bool in_hand = v[3] & FLAG_IN_HAND;
-    evb_entry *e = evb_pending_add(&group->pending, v[0], v[1], in_hand ? CLAIM_NS : 0, NULL, 0);
+    int64_t wait = v[4] ? left_of(v[4], v[5], (uint64_t)evb_clock_wall_ns()) : 0;
+    evb_entry *e = evb_pending_add(&group->pending, v[0], v[1], in_hand ? CLAIM_NS : wait, NULL, 0);
     if (!e)
         return false;
     e->deliveries = (uint32_t)v[2] - (in_hand && v[2]);
@@ -329,6 +344,7 @@ bool evb_group_state_read(void *context, const uint8_t *body, size_t size) {
         if (!evb_mp_skip(&mp) || !evb_mp_array(&op.args, &count) || count < 2 || !evb_mp_uint(&op.args, &code) ||
             !evb_mp_uint(&op.args, &op.id) || !code || code >= OP_COUNT)
             return false;
+        op.count = count - 2;
         op.group = group_of(context, op.id);
         if ((!op.group && code != OP_GROUP) || !READERS[code](&op))
             return false;
@@ -352,7 +368,7 @@ static bool cut_to_head(evb_group *group, uint64_t head) {
 typedef struct {
     uint64_t first, last;
     uint32_t deliveries;
-    bool doomed, ahead;
+    bool doomed, failed, ahead;
     int64_t due_ns;
 } plain;
 
@@ -361,7 +377,7 @@ static plain *take_out(evb_group *group, size_t *count) {
     plain *list = malloc((group->pending.count + 1) * sizeof *list);
     *count = 0;
     for (evb_entry *e = evb_pending_from(&group->pending, 0); list && e; e = evb_pending_next(e))
-        list[(*count)++] = (plain){e->first, e->last, e->deliveries, e->doomed, e->ahead, e->due_ns};
+        list[(*count)++] = (plain){e->first, e->last, e->deliveries, e->doomed, e->failed, e->ahead, e->due_ns};
     if (list)
         evb_pending_clear(&group->pending);
     return list;
@@ -392,6 +408,7 @@ int evb_group_relane(evb_hub *hub, evb_group *group, evb_error *err) {
         }
         e->deliveries = list[i].deliveries;
         e->doomed = list[i].doomed;
+        e->failed = list[i].failed;
         e->ahead = list[i].ahead;
     }
     free(list);
@@ -409,7 +426,7 @@ int evb_group_state_settle(evb_hub *hub, int64_t now_ns, evb_error *err) {
             return rc;
         for (evb_entry *e = evb_pending_from(&group->pending, 0); e; e = evb_pending_next(e))
             if (e->state == EVB_WAITING && e->due_ns)
-                evb_pending_wait(&group->pending, e, now_ns + CLAIM_NS);
+                evb_pending_wait(&group->pending, e, now_ns + e->due_ns);
         group->replay.begun_ns = now_ns;
     }
     return 0;

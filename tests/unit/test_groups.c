@@ -552,6 +552,52 @@ static void ordered_over_a_restart(void **state) {
     }
 }
 
+/* Joins what is there, with a claim to an event. */
+static void join_with_claim(fixture *f, const char *token, uint64_t key) {
+    evb_buf head = {0};
+    evb_hub_came(f->hub, token, strlen(token), (evb_origin){-1, -1}, 0);
+    msgpack_packer p = begin(&head, "group.join", 6, token);
+    msgpack_pack_nil(&p);
+    msgpack_pack_nil(&p);
+    msgpack_pack_nil(&p);
+    pack_range(&p, key, key);
+    send_request(f, &head, false);
+    assert_string_equal(f->error, "");
+}
+
+/* A failure that was heard of waits on after the hub's restart, and is not its member's by a claim. */
+static void a_failure_over_a_restart(fixture *f, const char *token, const char *settings, size_t size) {
+    join_on(f, token, "t.#", settings, size);
+    publish(f, "t.a", 1);
+    take(f, token, 0, 0, 1);
+    assert_int_equal(f->row_count, 1);
+    nack(f, token, 1, false);
+    for (int i = 0; i < 2; i++) { /* the second time from a snapshot */
+        close_hub(f);
+        open_hub(f);
+        join_with_claim(f, token, 1);
+        tick(f, 10 * EVB_SECOND_NS);
+        take(f, token, 0, 0, 1);
+        assert_int_equal(f->row_count, 0);
+    }
+    tick(f, 60 * EVB_SECOND_NS);
+    take(f, token, 0, 0, 1);
+    assert_row(f, 0, 1, 1, 2);
+}
+
+static void a_failure_waits_on_over_a_restart(void **state) {
+    static const char settings[] = "\x81\xa7"
+                                   "backoff\x91\xcf\x00\x00\x00\x0d\xf8\x47\x58\x00";
+    a_failure_over_a_restart(*state, "one", settings, sizeof settings - 1);
+}
+
+static void a_failure_in_an_ordered_group_waits_on_over_a_restart(void **state) {
+    static const char settings[] = "\x82\xa7"
+                                   "ordered\xc3\xa7"
+                                   "backoff\x91\xcf\x00\x00\x00\x0d\xf8\x47\x58\x00";
+    a_failure_over_a_restart(*state, "one", settings, sizeof settings - 1);
+}
+
 /* ---- described whole ---- */
 
 static const char WHOLE[] = "\x81\xa5whole\xc3", WHOLE_ORDERED[] = "\x82\xa5whole\xc3\xa7ordered\xc3";
@@ -936,6 +982,8 @@ int main(void) {
         T(no_deadline_stays_in_the_past),
         T(ordered_hands_one_of_a_topic),
         T(ordered_over_a_restart),
+        T(a_failure_waits_on_over_a_restart),
+        T(a_failure_in_an_ordered_group_waits_on_over_a_restart),
         T(whole_settings_replace_what_the_group_had),
         T(a_group_with_events_pending_becomes_ordered_and_ceases_to_be),
         T(a_last_delivery_in_vain_is_a_dead_letter),
