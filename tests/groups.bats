@@ -441,6 +441,30 @@ wait_for_groups() { # TEXT
     assert_output --partial 'there is no group g'
 }
 
+@test "-e takes also what is handed out once more: by a replay, and what failed in it" {
+    local how=(--max-deliver 1)
+    start_hub
+    for g in plain ordered; do
+        seq 3 | evpub "t.$g"
+        run -0 drain "$g" --from first "${how[@]}" "t.$g"
+        evctl group "$g" replay --from first
+        run -0 drain "$g" -- sh -c 'exit 65'
+        assert_equal "$(of_group "$g" dead)" 3
+        evctl dead retry "$g"
+        run -0 drain "$g"
+        assert_output $'1\n2\n3'
+        how+=(--ordered)
+    done
+}
+
+@test "who may have few in hand goes on as soon as some are done" {
+    start_hub
+    seq 200000 | evpub t
+    run -0 timeout 20 evsub -g few --from first --max-pending 4 -n 500 t
+    assert_equal "${#lines[@]}" 500
+    cmp <(seq 200000) <(timeout 20 evsub -g many --from first -e t)
+}
+
 @test "a member of a group that is deleted ends, and says why" {
     start_hub
     start_sub out -g g t

@@ -43,6 +43,8 @@ struct evb_membership {
     bool to_join; /* it is to be asked */
     bool asking;  /* an answer is owed */
     bool more;    /* there may be events to take */
+    bool
+        filled; /* an answer brought none while some were in hand: perhaps for that; more when some of them are done */
     bool leaving, left, ever;
     uint64_t window, at_once;
     bool working;        /* by the options */
@@ -319,6 +321,8 @@ static bool read_taken(evb_membership *self, const evb_reply *reply) {
         self->sub->note(self->sub->note_context, EVB_NOTE_GAP, lost - self->lost);
     self->lost = lost;
     self->more |= more || count > 0; /* a call may have come meanwhile */
+    self->filled =
+        !count && (self->held.events || evb_membership_ready(self) || self->acks.count || self->fail_count);
     return !count || take_piece(self, reply, mp, count);
 }
 
@@ -470,8 +474,10 @@ void evb_membership_step(evb_membership *self) {
     say_busy(self);
     if (self->asking)
         return;
+    bool done = self->acks.count || self->fail_count;
+    self->more |= self->filled && done;
     uint64_t want = wanted(self);
-    if (want || self->acks.count || self->fail_count || self->leaving)
+    if (want || done || self->leaving)
         send_take(self, want);
 }
 

@@ -79,6 +79,11 @@ uint64_t evb_group_floor(const evb_group *self) {
     return first && first->first < self->next ? first->first - 1 : self->next - 1;
 }
 
+uint64_t evb_group_floor_of_all(const evb_group *self) {
+    bool replays = self->replay.next <= self->replay.to || evb_pending_from(&self->pending, EVB_KEY_REPLAY);
+    return replays ? 0 : evb_group_floor(self);
+}
+
 bool evb_group_carve(evb_group *self, uint64_t first, uint64_t last) {
     evb_entry *e = evb_pending_from(&self->pending, first);
     if (e && e->first < first && !evb_pending_split(&self->pending, e, first - e->first))

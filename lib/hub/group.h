@@ -89,6 +89,9 @@ bool evb_group_wants(const evb_group *self, const char *topic, size_t size);
 /* Everything up to this seq is done. */
 uint64_t evb_group_floor(const evb_group *self);
 
+/* The same, but 0 for as long as a replay hands events out once more. */
+uint64_t evb_group_floor_of_all(const evb_group *self);
+
 /* Cuts the pending entries so that none reaches over either end of first..last. False: out of memory. */
 bool evb_group_carve(evb_group *self, uint64_t first, uint64_t last);
 

@@ -148,7 +148,7 @@ static void call_done(evb_group *group) {
     TAILQ_FOREACH (m, &group->members, link) {
         if (!m->until || !m->hungry)
             continue;
-        floor = floor ? floor : evb_group_floor(group);
+        floor = floor ? floor : evb_group_floor_of_all(group);
         if (floor >= m->until || (group->paused && !m->holder.events))
             call(group, m);
     }
@@ -493,7 +493,7 @@ static int reply_join(evb_hub *hub, const evb_request *request, const evb_group 
     bool ok = (group->unsafe ? evb_hub_answer_firm : evb_hub_answer)(hub, request, 5, &p) &&
               !(created ? msgpack_pack_true(&p) : msgpack_pack_false(&p)) && !msgpack_pack_uint64(&p, group->next) &&
               !msgpack_pack_uint64(&p, evb_journal_head(hub->journal)) &&
-              !msgpack_pack_uint64(&p, evb_group_floor(group)) &&
+              !msgpack_pack_uint64(&p, evb_group_floor_of_all(group)) &&
               !msgpack_pack_int64(&p, group->settings.ack_wait_ns);
     return ok ? 0 : EVB_ENOMEM;
 }
@@ -572,7 +572,7 @@ static int reply_take(evb_hub *hub, const evb_request *request, const evb_group 
     msgpack_packer p;
     evb_action *reply = evb_hub_answer(hub, request, 5, &p);
     bool ok = reply && !(hand->more ? msgpack_pack_true(&p) : msgpack_pack_false(&p)) &&
-              !msgpack_pack_uint64(&p, evb_group_floor(group)) &&
+              !msgpack_pack_uint64(&p, evb_group_floor_of_all(group)) &&
               !msgpack_pack_uint64(&p, evb_journal_head(hub->journal)) && !msgpack_pack_uint64(&p, group->lost) &&
               !msgpack_pack_array(&p, hand->row_count) &&
               (!hand->rows.size || evb_buf_add(&reply->head, hand->rows.data, hand->rows.size));
@@ -601,7 +601,7 @@ static evb_member *named_member(const evb_hub *hub, evb_mp *args, evb_group **gr
 /* Who wants to see the end of what there is would wait for as long as the group is paused: it is told, once it has
  * nothing more in hand. */
 static bool waits_in_vain(const evb_group *group, const evb_member *member) {
-    return group->paused && member->until && !member->holder.events && evb_group_floor(group) < member->until;
+    return group->paused && member->until && !member->holder.events && evb_group_floor_of_all(group) < member->until;
 }
 
 static int refuse_paused(evb_hub *hub, const evb_request *request, const evb_group *group) {
