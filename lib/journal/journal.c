@@ -291,10 +291,12 @@ int evb_journal_sync(evb_journal *self, evb_error *err) {
     evb_segment *seg = evb_journal_active(self);
     if (self->broken)
         return evb_fail(err, EVB_EIO, "journal: it failed before");
+    int64_t begun = evb_clock_monotonic_ns();
     if (self->io->datasync(self->io, seg->fd)) {
         self->broken = true;
         return evb_fail_errno(err, EVB_EIO, errno, "journal: fdatasync failed");
     }
+    evb_journal_synced_in(self, evb_clock_monotonic_ns() - begun);
     self->durable = self->synced = seg->next;
     return 0;
 }

@@ -52,6 +52,7 @@ struct evb_journal {
     bool full;                        /* too little room: nothing is taken */
     bool broken;                      /* a sync or a truncate failed: nothing is taken any more */
     int64_t tended_ns;                /* the wall clock at the last look after it; 0: none yet */
+    size_t look_shared;               /* bytes that readings may look at beside those that each may */
     evb_chain chain;                  /* of the reading under way */
     evb_scan scan;                    /* its buffer serves every reader */
     uint64_t used[OPEN_SEGMENTS_MAX]; /* firsts of the sealed segments that are open, the oldest use first */
@@ -70,6 +71,9 @@ int evb_journal_add_segment(evb_journal *self, evb_segment segment, evb_error *e
 
 /* Reads segments, catalog and last segment: what evb_journal_new promises. */
 int evb_journal_recover(evb_journal *self, const char *catalog_path, evb_error *err);
+
+/* The last sync took so long. */
+void evb_journal_synced_in(evb_journal *self, int64_t ns);
 
 /* Looks how full the disk is. */
 void evb_journal_look_for_room(evb_journal *self);

@@ -9,7 +9,14 @@
 #include "base/error.h"
 #include "journal/journal_private.h"
 
-enum { LOOK_MOST = 4 * 1024 * 1024 }; /* bytes looked at for one read, when little of them matches */
+/* Bytes looked at for one read when little of them matches, and by all between two syncs beside that: where a sync is
+ * slow there are few reads, and who looks for what is rare is not to fall behind those who publish. A byte for each ns
+ * that the sync took, which is about how fast they are looked at, doubles a round at most. */
+enum { LOOK = 4 * 1024 * 1024, LOOK_SHARED_MOST = 64 * 1024 * 1024 };
+
+void evb_journal_synced_in(evb_journal *self, int64_t ns) {
+    self->look_shared = ns < LOOK_SHARED_MOST ? (size_t)ns : LOOK_SHARED_MOST;
+}
 
 /* Notes that the segment was used last. Returns the first of the one to close, or 0. */
 static uint64_t note_use(evb_journal *self, uint64_t first) {
@@ -61,9 +68,9 @@ typedef struct {
     const evb_gone *gone;
     uint64_t first; /* of what is left */
     evb_buf *out;
-    uint64_t next; /* where to go on */
-    size_t looked; /* bytes */
-    bool done;     /* enough for one call */
+    uint64_t next;            /* where to go on */
+    size_t looked, look_most; /* bytes */
+    bool done;                /* enough for one call */
 } reading;
 
 /* Takes a record into the answer. False: the answer is complete before it. */
@@ -83,7 +90,7 @@ static bool take_record(reading *r, const evb_record *rec, int *rc, evb_error *e
     }
     r->next = rec->seq + rec->count;
     r->looked += rec->size;
-    return r->out->size < r->max && r->looked < LOOK_MOST;
+    return r->out->size < r->max && r->looked < r->look_most;
 }
 
 /* What is wrong with where a record stands, or NULL: in a segment seqs from `least` on ascend up to its end. Who passes
@@ -142,7 +149,15 @@ static int read_chain(evb_journal *self, reading *r, evb_error *err) {
 
 int evb_journal_read(evb_journal *self, uint64_t from, uint64_t to, size_t max, const evb_patterns *patterns,
                      evb_buf *out, uint64_t *next, evb_error *err) {
-    reading r = {from, to, max, patterns, self->gone, evb_journal_first(self), out, from, 0, false};
+    reading r = {.from = from,
+                 .to = to,
+                 .max = max,
+                 .patterns = patterns,
+                 .gone = self->gone,
+                 .first = evb_journal_first(self),
+                 .out = out,
+                 .next = from,
+                 .look_most = LOOK + self->look_shared};
     if (from < evb_journal_first(self))
         return evb_fail(err, EVB_EGONE, "events before %" PRIu64 " are gone", evb_journal_first(self));
     int rc = 0;
@@ -152,6 +167,8 @@ int evb_journal_read(evb_journal *self, uint64_t from, uint64_t to, size_t max, 
     }
     while (rc == 0 && !r.done && r.next <= to)
         rc = read_segment(self, &r, err);
+    size_t shared = r.looked > LOOK ? r.looked - LOOK : 0;
+    self->look_shared -= shared < self->look_shared ? shared : self->look_shared;
     *next = r.next;
     return out->size ? 0 : rc; /* an error behind what was read comes with the next call */
 }

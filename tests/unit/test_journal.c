@@ -12,8 +12,10 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "journal/journal.h"
+#include "journal/journal_private.h"
 #include "journal/segment.h"
 #include "journal/verify.h"
 
@@ -667,6 +669,29 @@ static void a_dense_topic_is_read_once(void **state) {
     evb_journal_destroy(&j);
 }
 
+/* Readings look for what is rare as long as the last sync took, all together, and a piece each. */
+static void slow_syncs_give_readings_more(void **state) {
+    evb_error err = {0};
+    evb_journal *j = sparse_journal(*state);
+    evb_patterns *rare = evb_patterns_new((const char *const[]){"x.*"}, 1, NULL);
+    uint64_t head = evb_journal_head(j), next[3];
+    evb_buf out = {0};
+    evb_journal_synced_in(j, 0);
+    assert_int_equal(evb_journal_read(j, 1, head, 1000, rare, &out, &next[0], &err), 0);
+    assert_in_range(next[0], head / 8, head - 1);
+    evb_journal_synced_in(j, 100 * EVB_MILLISECOND_NS);
+    assert_int_equal(evb_journal_read(j, 1, head, 1000, rare, &out, &next[1], &err), 0);
+    assert_int_equal(next[1], head + 1);
+    evb_journal_synced_in(j, 3 * EVB_MILLISECOND_NS);
+    for (int i = 1; i < 3; i++)
+        assert_int_equal(evb_journal_read(j, 1, head, 1000, rare, &out, &next[i], &err), 0);
+    assert_true(next[1] > next[0] && next[1] <= head);
+    assert_int_equal(next[2], next[0]);
+    assert_int_equal(out.size, 0);
+    evb_patterns_destroy(&rare);
+    evb_journal_destroy(&j);
+}
+
 static void retention_drops_whole_segments(void **state) {
     evb_error err = {0};
     evb_journal_options keep = {.segment_bytes = 4000, .retain_bytes = 20000, .reserve_percent = 5};
@@ -1107,6 +1132,7 @@ int main(void) {
         T(a_failed_sync_is_final),
         T(segments_roll_and_are_found_again),
         T(a_few_topics_are_read_by_themselves),
+        T(slow_syncs_give_readings_more),
         T(a_dense_topic_is_read_once),
         T(retention_drops_whole_segments),
         T(attempts_are_forgotten_with_their_events),
