@@ -22,6 +22,7 @@
 #include "base/error.h"
 #include "base/lock.h"
 #include "base/paths.h"
+#include "base/units.h"
 #include "event/expr.h"
 #include "event/jv_event.h"
 #include "fold_options.h"
@@ -171,7 +172,9 @@ static void on_note(void *context, evb_note note, uint64_t value) {
         (void)(verbose && fprintf(stderr, "evfold: fetched what the feed dropped: %llu\n", v));
         return;
     case EVB_NOTE_LOST: return; /* live events, which are not folded */
-    case EVB_NOTE_GAP: fprintf(stderr, "evfold: %llu seqs passed over: retention has removed them\n", v); return;
+    case EVB_NOTE_GAP:
+        fprintf(stderr, "evfold: %llu seq%s passed over: retention has removed them\n", v, evb_plural(v));
+        return;
     }
 }
 

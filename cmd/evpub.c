@@ -556,7 +556,7 @@ static bool is_one(const session *s) { return s->payload || s->opt.whole || s->o
 /* Says, behind `before`, how many events the hub has. */
 static void report_stored(const session *s, const char *before) {
     unsigned long long again = s->again, fresh = evb_pub_stored(s->pub) + s->spool.back - again;
-    fprintf(stderr, "%s%llu event%s %s", before, fresh, fresh == 1 ? "" : "s",
+    fprintf(stderr, "%s%llu event%s %s", before, fresh, evb_plural(fresh),
             s->opt.live ? "sent"
             : s->due_ns ? "scheduled"
                         : "stored");
@@ -586,7 +586,7 @@ static void report_events(const session *s, int rc) {
 static void report_spool(const session *s) {
     unsigned long long n = s->spool.kept;
     fprintf(stderr, "evpub: %s; %llu event%s kept in %s, for the next evpub --spool\n", s->spool.why.text, n,
-            n == 1 ? "" : "s", evb_spool_where(s->spool.spool));
+            evb_plural(n), evb_spool_where(s->spool.spool));
 }
 
 /* Says how it went, if there is anything to say. */

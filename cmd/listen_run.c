@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/units.h"
 #include "listen_unit.h"
 #include "program.h"
 #include "signals.h"
@@ -98,7 +99,7 @@ static void start_missing(supervisor *all) {
 }
 
 static void say_count(const char *what, size_t count) {
-    fprintf(stderr, "evlisten: %s%zu listener%s\n", what, count, count == 1 ? "" : "s");
+    fprintf(stderr, "evlisten: %s%zu listener%s\n", what, count, evb_plural(count));
 }
 
 static void read_again(supervisor *all) {

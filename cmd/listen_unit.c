@@ -18,6 +18,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/units.h"
 #include "listen_command.h"
 #include "listen_out.h"
 #include "signals.h"
@@ -170,7 +171,7 @@ static void on_note(void *context, evb_note note, uint64_t value) {
     else if (note == EVB_NOTE_DISCONNECTED)
         self->abreast = false;
     if (note == EVB_NOTE_GAP && !is_expectation(self))
-        say(self, "%" PRIu64 " events were removed by retention before they were handled", value);
+        say(self, "removed by retention before they were handled: %" PRIu64 " event%s", value, evb_plural(value));
     else if (note == EVB_NOTE_DISCONNECTED && self->ground->verbose)
         say(self, "the hub is gone: waiting for it");
 }
@@ -377,8 +378,8 @@ static void drain(listen_unit *self) {
     if (!unstored || !self->sub) {
         start_leaving(self);
     } else if (is_late(self)) {
-        say(self, "the output of %zu runs could not be published: the hub is not there; they will be run again",
-            unstored);
+        say(self, "the output of %zu run%s could not be published: the hub is not there; what ran will run again",
+            unstored, evb_plural(unstored));
         be_gone(self);
     }
 }

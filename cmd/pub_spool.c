@@ -113,7 +113,7 @@ static int judge(const pub_spool *self, evb_error *err) {
     const evb_spool_delivery *d = &self->delivery;
     if (d->refused)
         return evb_fail(err, EVB_EDATA, "%.300s: %" PRIu64 " event%s refused", evb_spool_where(self->spool),
-                        d->refused, d->refused == 1 ? "" : "s");
+                        d->refused, evb_plural(d->refused));
     if (d->damaged)
         return evb_fail(err, EVB_EDAMAGED, "%.300s: %" PRIu64 " bytes were damaged", evb_spool_where(self->spool),
                         d->damaged);
@@ -128,9 +128,9 @@ int pub_spool_only(pub_spool *self, const char *url, evb_bus *bus, evb_error *er
     if (rc || (rc = evb_spool_look(self->spool, &waits, err)) || !waits.bytes)
         return rc;
     rc = evb_spool_deliver(self->spool, bus, &self->delivery, err);
-    const char *s = self->delivery.delivered == 1 ? "" : "s";
-    if (rc == 0 || self->delivery.delivered)
-        fprintf(stderr, "evpub: %" PRIu64 " spooled event%s delivered\n", self->delivery.delivered, s);
+    uint64_t delivered = self->delivery.delivered;
+    if (rc == 0 || delivered)
+        fprintf(stderr, "evpub: %" PRIu64 " spooled event%s delivered\n", delivered, evb_plural(delivered));
     if (rc == 0)
         return judge(self, err);
     if (evb_spool_look(self->spool, &waits, &why) || !waits.events)
@@ -138,5 +138,5 @@ int pub_spool_only(pub_spool *self, const char *url, evb_bus *bus, evb_error *er
     why = *err;
     evb_time_text(waits.oldest_ns, oldest);
     return evb_fail(err, rc, "%.200s; in %.200s wait %" PRIu64 " event%s, the oldest of %s", why.text,
-                    evb_spool_where(self->spool), waits.events, waits.events == 1 ? "" : "s", oldest);
+                    evb_spool_where(self->spool), waits.events, evb_plural(waits.events), oldest);
 }

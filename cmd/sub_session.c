@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/cursor.h"
 #include "base/error.h"
+#include "base/units.h"
 #include "program.h"
 #include "signals.h"
 
@@ -73,8 +74,10 @@ static void on_note(void *context, evb_note note, uint64_t value) {
     case EVB_NOTE_REPAIRED:
         (void)(verbose && fprintf(stderr, "evsub: fetched what the feed dropped: %llu\n", v));
         return;
-    case EVB_NOTE_LOST: fprintf(stderr, "evsub: %llu live event%s lost\n", v, v == 1 ? "" : "s"); return;
-    case EVB_NOTE_GAP: fprintf(stderr, "evsub: %llu seqs passed over: retention has removed them\n", v); return;
+    case EVB_NOTE_LOST: fprintf(stderr, "evsub: %llu live event%s lost\n", v, evb_plural(v)); return;
+    case EVB_NOTE_GAP:
+        fprintf(stderr, "evsub: %llu seq%s passed over: retention has removed them\n", v, evb_plural(v));
+        return;
     }
 }
 

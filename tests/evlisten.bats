@@ -393,7 +393,7 @@ C
     kill -TERM "$LISTEN_PID"
     echo >gate
     wait_for_exit "$LISTEN_PID"
-    wait_for_text listen.err 'the output of 1 runs could not be published'
+    wait_for_text listen.err 'the output of 1 run could not be published'
     start_hub
     printf '%s\n' '[listener l]' 'on = t' 'run = cat' 'publish = done' >l.conf
     start_listen l.conf

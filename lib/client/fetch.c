@@ -20,8 +20,11 @@ static void skip_gap(evb_sub *self) {
         evb_sub_fail(self, EVB_EGONE, "the hub says that it has what it says is gone");
         return;
     }
-    if (self->told_gone < self->hub_first)
-        evb_sub_say(self, EVB_NOTE_GAP, self->hub_first - self->fetch_next);
+    uint64_t said = self->told_gone > self->fetch_next ? self->told_gone : self->fetch_next;
+    if (said < self->hub_first) {
+        evb_sub_say(self, EVB_NOTE_GAP, self->hub_first - said);
+        self->told_gone = self->hub_first;
+    }
     self->fetch_next = self->hub_first;
     fetch_more(self);
 }

@@ -4,7 +4,8 @@
  * as can be worked on in a tenth of a second or so, while at most one piece waits behind the one in hand: a fast
  * reader's pieces grow, and one whose events take long gets them singly and keeps none from others.
  * Invariants: a key is in one of `pieces` (here, not handed on), `held` (handed on), `acks` or `fails` (to be sent; of the
- * fails the first may be under way), `sent`; all are claimed again when we join anew, so that what becomes of them is heard.
+ * fails the first may be under way), `sent`; all are claimed again when we join anew, up to RANGES_SENT_MAX ranges (the
+ * rest is handed out again), so that what becomes of them is heard.
  * Nothing is taken while acknowledgements can't be sent.
  * Leaves to others: the feed and its losses (subscription.c), who gets what (the hub). */
 #include "client/membership.h"
@@ -315,8 +316,10 @@ static bool read_taken(evb_membership *self, const evb_reply *reply) {
     uint32_t count;
     bool more;
     if (!evb_mp_bool(&mp, &more) || !evb_mp_uint(&mp, &self->floor) || !evb_mp_uint(&mp, &head) ||
-        !evb_mp_uint(&mp, &lost) || !evb_mp_array(&mp, &count) || !evb_sub_told(self->sub, head))
+        !evb_mp_uint(&mp, &lost) || !evb_mp_array(&mp, &count))
         return false;
+    if (head > self->sub->most) /* a welcome may have said more since: it was answered at its round's begin */
+        self->sub->most = head;
     if (lost > self->lost && self->lost != UINT64_MAX && self->sub->note)
         self->sub->note(self->sub->note_context, EVB_NOTE_GAP, lost - self->lost);
     self->lost = lost;

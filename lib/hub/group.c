@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/units.h"
 #include "hub/dead.h"
 #include "hub/group_state.h"
 #include "hub/hub_private.h"
@@ -135,8 +136,8 @@ static int hand_entry(evb_hub *hub, evb_group *self, evb_member *member, evb_han
 /* The group cannot go on at seq, or passes over what cannot be read there. */
 static void lose(evb_hub *hub, evb_group *self, uint64_t seq, uint64_t count, const char *why) {
     self->lost += count;
-    evb_log_say(&hub->options.log, "group %s: passes over %" PRIu64 " events from seq %" PRIu64 ": %s", self->name,
-                count, seq, why);
+    evb_log_say(&hub->options.log, "group %s: passes over %" PRIu64 " event%s from seq %" PRIu64 ": %s", self->name,
+                count, evb_plural(count), seq, why);
 }
 
 /* Reads the record that holds the entry. 1 and *rec, which lies in hub->scratch; 0: it is gone, and the entry with it. */

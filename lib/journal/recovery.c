@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/units.h"
 #include "journal/journal_private.h"
 
 /* ---- which segments there are ---- */
@@ -211,7 +212,8 @@ static int recover_catalog(evb_journal *self, evb_error *err) {
         if ((rc = evb_catalog_clear(self->catalog, err)))
             return rc;
     } else if (!seq && self->segment_count > 1) {
-        evb_log_say(&self->log, "catalog: missing; building it anew from %zu segments", self->segment_count);
+        evb_log_say(&self->log, "catalog: missing; building it anew from %zu segment%s", self->segment_count,
+                    evb_plural(self->segment_count));
     }
     rc = teach_catalog(self, err);
     return rc ? rc : evb_journal_catch_up(self, err);

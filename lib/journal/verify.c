@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/units.h"
 #include "journal/segment.h"
 
 static const char LOST_TOPIC[] = "$hub.lost";
@@ -255,9 +256,9 @@ int evb_journal_verify(evb_io *io, evb_log log, uint64_t noted, evb_verification
     int rc = walk_journal(io, log, false, noted, out, err);
     if (rc == 0 && out->damages)
         rc = evb_fail(err, EVB_EDAMAGED,
-                      "journal: damaged in %" PRIu64 " places, %" PRIu64
-                      " seqs cannot be read: stop the hub and run evctl repair",
-                      out->damages, out->lost);
+                      "journal: damaged in %" PRIu64 " place%s, %" PRIu64
+                      " seq%s cannot be read: stop the hub and run evctl repair",
+                      out->damages, evb_plural(out->damages), out->lost, evb_plural(out->lost));
     return rc;
 }
 

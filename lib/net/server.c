@@ -27,6 +27,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/lock.h"
+#include "base/units.h"
 #include "net/accept_guard.h"
 #include "net/url.h"
 
@@ -534,7 +535,8 @@ static uint64_t anonymous_memory(void) {
 static int watch(evb_server *self, evb_error *err) {
     unsigned long refused = evb_accept_guard_refused();
     if (refused != self->refused_said)
-        evb_log_say(&self->log, "hub: %lu connections turned away: too many open files", refused);
+        evb_log_say(&self->log, "hub: %lu connection%s turned away: too many open files", refused,
+                    evb_plural(refused));
     self->refused_said = refused;
     uint64_t now = anonymous_memory(), spare_to = self->memory_bound - MEMORY_BOUND + MEMORY_SPARE;
     evb_hub_set_spare(self->hub, now < spare_to ? (size_t)(spare_to - now) : 0);

@@ -319,7 +319,7 @@ static int refuse(delivery *d, const evb_record *rec, const evb_error *why, evb_
         return rc;
     d->out->refused += rec->count;
     evb_spool_file_say(d->file, "%.*s: %" PRIu32 " event%s refused, kept in %s.refused: %.150s", (int)rec->topic_size,
-                       rec->topic, rec->count, rec->count == 1 ? "" : "s", evb_spool_file_name(d->file), why->text);
+                       rec->topic, rec->count, evb_plural(rec->count), evb_spool_file_name(d->file), why->text);
     return 0;
 }
 
