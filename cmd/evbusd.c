@@ -538,6 +538,14 @@ static bool answered(const options *o, int *status) {
     return asked || *status;
 }
 
+/* What only the start can say of what was asked for. */
+static int check(const daemon_state *d, int first, evb_error *err) {
+    uint64_t fd = d->settings->o.ready_fd;
+    if (first < d->argc)
+        return evb_fail(err, EVB_EINVAL, "%s: evbusd takes no operands; try 'evbusd --help'", d->argv[first]);
+    return fd == NO_FD || program_is_ready_fd(fd) ? 0 : evb_fail(err, EVB_EINVAL, PROGRAM_NO_READY_FD);
+}
+
 int main(int argc, char **argv) {
     daemon_state d = {.argc = argc, .argv = argv, .lock = -1, .catalog_fd = -1, .signals = -1};
     evb_error err = {0};
@@ -547,9 +555,8 @@ int main(int argc, char **argv) {
     if (!d.settings)
         return fail(&err);
     if (!answered(&d.settings->o, &status)) {
-        int rc = first < argc
-                     ? evb_fail(&err, EVB_EINVAL, "%s: evbusd takes no operands; try 'evbusd --help'", argv[first])
-                     : open_all(&d, &err);
+        int rc = check(&d, first, &err);
+        rc = rc ? rc : open_all(&d, &err);
         rc = rc ? rc : run(&d, &err);
         status = rc ? fail(&err) : 0;
     }

@@ -85,9 +85,8 @@ static const char *serve_conflict(const cmd_options *o) {
         return "-j: from 1 to 1024";
     if (o->id || o->headers.count || o->quiet)
         return "--id, -H and --quiet-log are for asking: not with --serve";
-    if (o->ready_fd != CMD_NONE &&
-        (o->ready_fd <= STDERR_FILENO || o->ready_fd > INT_MAX || fcntl((int)o->ready_fd, F_GETFD) < 0))
-        return "--ready-fd: not an open descriptor above 2";
+    if (o->ready_fd != CMD_NONE && !program_is_ready_fd(o->ready_fd))
+        return PROGRAM_NO_READY_FD;
     return NULL;
 }
 

@@ -56,6 +56,7 @@ typedef struct session {
     uint64_t check_at;  /* when `folded` comes there, the state's depth is looked at */
     bool keeps, prints; /* the state file is written; each state is printed */
     bool unkept;        /* the state file could not be written */
+    bool adopted;       /* its state, by this recipe, and it does not say so yet */
     bool subscribed, ready;
     uint64_t failed_seq; /* the event that the expression failed on */
     evb_error err;
@@ -102,6 +103,9 @@ static int print_small(session *s) {
 
 /* ---- keeping ---- */
 
+/* Whether there is something that the state file does not say. */
+static bool is_ahead(const session *s) { return s->since || s->adopted || evb_sub_position(s->sub) != s->kept; }
+
 /* Writes the state file. What the disk refuses is said once, and tried again later: 0 then, with `unkept` set. */
 static int keep(session *s) {
     uint64_t position = evb_sub_position(s->sub);
@@ -125,6 +129,7 @@ static int keep(session *s) {
     }
     s->kept = s->now.position;
     s->since = 0;
+    s->adopted = false;
     if (s->opt.verbose)
         fprintf(stderr, "evfold: state kept, next seq %" PRIu64 "\n", s->kept);
     return 0;
@@ -132,7 +137,7 @@ static int keep(session *s) {
 
 /* ns until the state file is to be written; negative when there is nothing to write. */
 static int64_t keep_due(const session *s, int64_t now_ns) {
-    if (!s->keeps || !s->ready || (!s->since && evb_sub_position(s->sub) == s->kept))
+    if (!s->keeps || !s->ready || !is_ahead(s))
         return -1;
     int64_t every = s->since ? s->opt.every_ns : IDLE_KEEP_NS;
     if (s->unkept && every > RETRY_NS)
@@ -344,8 +349,7 @@ static outcome finish(session *s, outcome why) {
     bool failed = why == END_FAULT || why == END_EXPRESSION, fine = s->ready && jv_is_valid(s->now.state);
     if (why != END_READER && flush_out(s))
         why = failed ? why : fault_of(s);
-    if (why != END_READER && !s->out_errno && fine && s->keeps && (s->since || evb_sub_position(s->sub) != s->kept) &&
-        (keep(s) || s->unkept))
+    if (why != END_READER && !s->out_errno && fine && s->keeps && is_ahead(s) && (keep(s) || s->unkept))
         why = failed ? why : END_FAULT;
     if (!failed && why != END_READER && why != END_FAULT && fine && !s->opt.print && !s->opt.quiet &&
         (print_state(s) || flush_out(s)))
@@ -424,6 +428,7 @@ static int open_state(session *s) {
     jv_free(s->now.state);
     s->now = kept;
     s->kept = kept.position;
+    s->adopted = s->opt.adopt;
     return 0;
 }
 

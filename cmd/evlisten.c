@@ -54,9 +54,8 @@ static int parse(options *o, int argc, char **argv, int *first, bool *asked, evb
         return rc;
     if (*first == argc)
         return evb_fail(err, EVB_EINVAL, "no file; see evlisten --help");
-    if (o->ready_fd != LISTEN_NONE &&
-        (o->ready_fd <= STDERR_FILENO || o->ready_fd > INT_MAX || fcntl((int)o->ready_fd, F_GETFD) < 0))
-        return evb_fail(err, EVB_EINVAL, "--ready-fd: not an open descriptor above 2");
+    if (o->ready_fd != LISTEN_NONE && !program_is_ready_fd(o->ready_fd))
+        return evb_fail(err, EVB_EINVAL, PROGRAM_NO_READY_FD);
     return 0;
 }
 

@@ -83,9 +83,8 @@ static const char *conflict(const fold_options *o) {
         return "-p and -q do not go together";
     if (!o->state && (o->every_count || o->adopt))
         return "--every and --adopt want --state";
-    if (o->ready_text != NONE &&
-        (o->ready_text <= STDERR_FILENO || o->ready_text > INT_MAX || fcntl((int)o->ready_text, F_GETFD) < 0))
-        return "--ready-fd: not an open descriptor above 2";
+    if (o->ready_text != NONE && !program_is_ready_fd(o->ready_text))
+        return PROGRAM_NO_READY_FD;
     return NULL;
 }
 

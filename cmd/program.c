@@ -38,6 +38,8 @@ int program_answer(const evb_opts *opts, const evb_opts_standard *standard, bool
     return rc;
 }
 
+bool program_is_ready_fd(uint64_t fd) { return fd > STDERR_FILENO && fd <= INT_MAX && fcntl((int)fd, F_GETFD) >= 0; }
+
 int program_headers(const evb_opt_list *list, size_t most, evb_header *out, evb_error *err) {
     if (list->count > most)
         return evb_fail(err, EVB_EINVAL, "--header: more than %zu of them", most);

@@ -16,6 +16,11 @@ evb_environment program_environment(void);
 /* Prints what --help, --version or --print-completion ask for; *asked: one did. Errors as evb_opts_answer, EVB_EIO. */
 int program_answer(const evb_opts *opts, const evb_opts_standard *standard, bool *asked, evb_error *err);
 
+/* Whether a number given as --ready-fd is that of a descriptor which the caller has handed us. To be asked before anything is
+ * opened: what we open takes such numbers, too. */
+bool program_is_ready_fd(uint64_t fd);
+#define PROGRAM_NO_READY_FD "--ready-fd: not an open descriptor above 2"
+
 /* A bus for the hub at url, or by default where the environment says. timeout_ns 0: none. NULL and *err. */
 evb_bus *program_bus(const char *url, int64_t timeout_ns, evb_error *err);
 

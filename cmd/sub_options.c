@@ -11,6 +11,8 @@
 #include "base/clock.h"
 #include "base/cursor.h"
 #include "base/error.h"
+#include "base/lock.h"
+#include "base/replace.h"
 #include "base/units.h"
 #include "event/position.h"
 #include "program.h"
@@ -132,9 +134,8 @@ static const char *conflict(const sub_options *o) {
     wrong = o->command ? command_conflict(o) : printing_conflict(o);
     if (wrong)
         return wrong;
-    if (o->ready_fd != SUB_NONE &&
-        (o->ready_fd <= STDERR_FILENO || o->ready_fd > INT_MAX || fcntl((int)o->ready_fd, F_GETFD) < 0))
-        return "--ready-fd: not an open descriptor above 2";
+    if (o->ready_fd != SUB_NONE && !program_is_ready_fd(o->ready_fd))
+        return PROGRAM_NO_READY_FD;
     return NULL;
 }
 
@@ -237,6 +238,16 @@ static int set_group(sub_session *s) {
     return set_backoff(s);
 }
 
+/* Takes the lock beside the cursor, for as long as we run: two that move one cursor would each do the other's work again. */
+static int lock_cursor(sub_session *s) {
+    char lock[PATH_MAX];
+    if (snprintf(lock, sizeof lock, "%s.lock", s->cursor_path) >= (int)sizeof lock)
+        return evb_fail(&s->err, EVB_EINVAL, "%.300s: path too long", s->cursor_path);
+    int rc = evb_replace_way(lock, &s->err);
+    int fd = rc ? rc : evb_lock_take(lock, &s->err);
+    return fd < 0 ? fd : 0;
+}
+
 /* A cursor that is there goes before --from. */
 static int set_cursor(sub_session *s) {
     const evb_environment env = program_environment();
@@ -246,7 +257,8 @@ static int set_cursor(sub_session *s) {
     s->cursor_path = evb_paths_cursor(&env, s->opt.cursor, &s->err);
     if (!s->cursor_path)
         return s->err.code;
-    int rc = evb_cursor_read(s->cursor_path, &s->kept, &found, &s->err);
+    int rc = lock_cursor(s);
+    rc = rc ? rc : evb_cursor_read(s->cursor_path, &s->kept, &found, &s->err);
     if (rc || !found)
         return rc;
     s->handed = s->kept;

@@ -16,6 +16,16 @@ while True:
 P
 }
 
+@test "a --ready-fd that nobody has handed over is refused: what the hub opens may have that number" {
+    # bats has some of its own
+    for fd in 2 77 99999999999; do
+        run -64 timeout -k 1 20 evbusd -u "$EVBUS_URL" -d "$JOURNAL" --ready-fd "$fd"
+        assert_output 'evbusd: --ready-fd: not an open descriptor above 2'
+    done
+    run -64 bash -c 'exec 3>&- 8>&-; for fd in 3 8; do timeout 20 evbusd -u "$1" -d "$2" --ready-fd "$fd" || s=$?; done; exit "$s"' \
+        - "$EVBUS_URL" "$JOURNAL"
+}
+
 @test "ipc and tcp together, over one journal" {
     local port
     port=$(free_port)

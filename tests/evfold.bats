@@ -303,6 +303,9 @@ start_fold() { # OUT ARG…
     deposit ann 1
     assert_fold '{"ann":71,"bob":50,"new":1}' -s state --adopt -e 'account.#' "$BALANCE | .new = 1"
     assert_fold '{"ann":71,"bob":50,"new":1}' -s state -e 'account.#' "$BALANCE | .new = 1"
+    # also where there is nothing new
+    assert_fold '{"ann":71,"bob":50,"new":1}' -s state --adopt -e 'account.#' "$BALANCE"
+    assert_fold '{"ann":71,"bob":50,"new":1}' -s state -e 'account.#' "$BALANCE"
 }
 
 @test "another journal: beyond its head, or with another event in that place" {

@@ -379,6 +379,18 @@ teardown() {
     assert_sub 'newer\n' -c ./other -e
 }
 
+@test "two on one cursor: the second is refused, and names the first" {
+    start_hub
+    start_sub out -c ./cursor
+    run -75 evsub -c ./cursor -e
+    assert_output "evsub: ./cursor.lock: held by another process, pid $SUB_PID"
+    kill -KILL "$SUB_PID"
+    wait_for_exit "$SUB_PID" || true
+    evpub a x
+    run -0 evsub -c ./cursor -e
+    assert_output x
+}
+
 @test "-c: a cursor file that is not one is 65, one that cannot be made is a fault" {
     start_hub
     local text
