@@ -197,6 +197,14 @@ wait_running() {
     assert_output CBA
 }
 
+@test "who handles commands has no events, and is not behind" {
+    start_hub
+    start_handler one -- cat
+    evpub t x
+    until run -0 evctl clients -J && [[ $(jq -r .kind <<<"$output") == evcmd ]]; do :; done
+    assert_equal "$(jq -c '[.position, .lag]' <<<"$output")" '[0,0]'
+}
+
 @test "a second handler is turned away with the first one's pid" {
     start_hub
     start_handler one -- cat

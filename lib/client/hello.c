@@ -52,8 +52,9 @@ static void say(evb_sub *self, int64_t now_ns) {
               !evb_mp_pack_str(&p, self->token, strlen(self->token)) &&
               !msgpack_pack_map(&p, self->reports ? 10 : 6) && pack_text(&p, "kind", self->kind) &&
               pack_text(&p, "group", self->group_name) && pack_patterns(&p, self->patterns) &&
-              pack_number(&p, "position", self->done + 1) && pack_number(&p, "losses", self->losses) &&
-              pack_number(&p, "handed", self->handed) && (!self->reports || pack_report(self, &p));
+              pack_number(&p, "position", self->serving ? 0 : self->done + 1) &&
+              pack_number(&p, "losses", self->losses) && pack_number(&p, "handed", self->handed) &&
+              (!self->reports || pack_report(self, &p));
     if (ok)
         evb_call_send(self->bus, call);
     else

@@ -188,7 +188,7 @@ int evb_hub_hello(evb_hub *self, const evb_request *request, evb_error *err) {
         while (rows-- && take_row(c, &args))
             continue;
         evb_reports_heard(self, c);
-        c->lag = behind(evb_journal_head(self->journal), c->position);
+        c->lag = c->position ? behind(evb_journal_head(self->journal), c->position) : 0;
     }
     return evb_hub_answer(self, request, 0, &p) ? 0 : EVB_ENOMEM;
 }
