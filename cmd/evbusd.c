@@ -526,18 +526,6 @@ static int fail(const evb_error *err) {
     return evb_err_exit(err->code);
 }
 
-/* --help and its like. True when one was asked for; *status is then the exit code. */
-static bool answered(const options *o, int *status) {
-    evb_buf out = {0};
-    evb_error err = {0};
-    bool asked = false;
-    *status = evb_opts_answer(&OPTS, &o->standard, &out, &asked, &err) ? fail(&err) : 0;
-    if (out.size && (fwrite(out.data, 1, out.size, stdout) != out.size || fflush(stdout)))
-        *status = 74;
-    evb_buf_free(&out);
-    return asked || *status;
-}
-
 /* What only the start can say of what was asked for. */
 static int check(const daemon_state *d, int first, evb_error *err) {
     uint64_t fd = d->settings->o.ready_fd;
@@ -549,17 +537,19 @@ static int check(const daemon_state *d, int first, evb_error *err) {
 int main(int argc, char **argv) {
     daemon_state d = {.argc = argc, .argv = argv, .lock = -1, .catalog_fd = -1, .signals = -1};
     evb_error err = {0};
-    int first = 0, status = 0;
+    int first = 0;
+    bool asked = false;
     program_hold_descriptors();
     d.settings = settings_new(argc, argv, &first, &err);
     if (!d.settings)
         return fail(&err);
-    if (!answered(&d.settings->o, &status)) {
-        int rc = check(&d, first, &err);
+    int rc = program_answer(&OPTS, &d.settings->o.standard, &asked, &err);
+    if (rc == 0 && !asked) {
+        rc = check(&d, first, &err);
         rc = rc ? rc : open_all(&d, &err);
         rc = rc ? rc : run(&d, &err);
-        status = rc ? fail(&err) : 0;
     }
+    int status = rc ? fail(&err) : 0;
     close_all(&d);
     return status;
 }
