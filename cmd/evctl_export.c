@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "base/lock.h"
 #include "base/replace.h"
+#include "base/units.h"
 #include "client/records.h"
 #include "evctl.h"
 #include "event/position.h"
@@ -201,8 +202,8 @@ void evctl_print_extent(const evctl_options *o, const evb_export_extent *e) {
                ",\"missing\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"xxh3\":\"%016" PRIx64 "\"}\n",
                e->events, e->records, e->first, e->last, e->missing, e->bytes, e->digest);
     else if (e->events)
-        printf("%" PRIu64 " events, seqs %" PRIu64 " to %" PRIu64 ", %" PRIu64 " bytes\n", e->events, e->first,
-               e->last, e->bytes);
+        printf("%" PRIu64 " event%s, seqs %" PRIu64 " to %" PRIu64 ", %" PRIu64 " bytes\n", e->events,
+               evb_plural(e->events), e->first, e->last, e->bytes);
     else
         printf("no events\n");
 }

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/lock.h"
 #include "base/paths.h"
+#include "base/units.h"
 #include "evctl.h"
 #include "hub/group_log.h"
 #include "hub/schedule_log.h"
@@ -29,9 +30,11 @@ static void print_verification(const evctl *self, const evb_verification *v) {
                ",\"tail_bytes\":%" PRIu64 "}\n",
                v->segments, v->records, v->events, v->bytes, v->first, v->last, v->damages, v->lost, v->tail_bytes);
     else
-        printf("%" PRIu64 " events in %" PRIu64 " batches and %" PRIu64 " segments, seqs %" PRIu64 " to %" PRIu64
-               ": %" PRIu64 " damaged places, %" PRIu64 " seqs lost\n",
-               v->events, v->records, v->segments, v->first, v->last, v->damages, v->lost);
+        printf("%" PRIu64 " event%s in %" PRIu64 " batch%s and %" PRIu64 " segment%s, seqs %" PRIu64 " to %" PRIu64
+               ": %" PRIu64 " damaged place%s, %" PRIu64 " seq%s lost\n",
+               v->events, evb_plural(v->events), v->records, v->records == 1 ? "" : "es", v->segments,
+               evb_plural(v->segments), v->first, v->last, v->damages, evb_plural(v->damages), v->lost,
+               evb_plural(v->lost));
 }
 
 int evctl_check_journal(const char *dir, evb_error *err) {

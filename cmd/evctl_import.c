@@ -21,6 +21,7 @@
 #include "base/buf.h"
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/units.h"
 #include "client/records.h"
 #include "evctl.h"
 #include "journal/export.h"
@@ -235,9 +236,9 @@ static int stopped(const import *im, int rc, evb_error *err) {
     if (!there)
         return evb_fail(err, rc, "%.300s; nothing of %.120s is known to be stored", why.text, im->name);
     return evb_fail(err, rc,
-                    "%.200s; %" PRIu64 " events of %.100s are stored, up to its seq %" PRIu64
+                    "%.200s; %" PRIu64 " event%s of %.100s %s stored, up to its seq %" PRIu64
                     ": run it again soon, or later with --after %" PRIu64,
-                    why.text, there, im->name, im->done, im->done);
+                    why.text, there, evb_plural(there), im->name, there == 1 ? "is" : "are", im->done, im->done);
 }
 
 static void print_import(const import *im) {
@@ -247,14 +248,14 @@ static void print_import(const import *im) {
                ",\"first\":%" PRIu64 ",\"last\":%" PRIu64 "}\n",
                im->extent.events, im->fresh, before, im->skipped, im->first, im->last);
     else if (!im->fresh)
-        printf("0 of %" PRIu64 " events stored", im->extent.events);
+        printf("0 of %" PRIu64 " event%s stored", im->extent.events, evb_plural(im->extent.events));
     else
-        printf("%" PRIu64 " of %" PRIu64 " events stored, as seqs %" PRIu64 " to %" PRIu64, im->fresh,
-               im->extent.events, im->first, im->last);
+        printf("%" PRIu64 " of %" PRIu64 " event%s stored, as seqs %" PRIu64 " to %" PRIu64, im->fresh,
+               im->extent.events, evb_plural(im->extent.events), im->first, im->last);
     if (im->o->json)
         return;
     if (before)
-        printf("; %" PRIu64 " were there already", before);
+        printf("; %" PRIu64 " %s there already", before, before == 1 ? "was" : "were");
     if (im->skipped)
         printf("; %" PRIu64 " left out", im->skipped);
     printf("\n");
@@ -417,9 +418,9 @@ static int import_to_journal(into_journal *to, evb_error *err) {
         return evb_fail(err, EVB_EINVAL, "import: --after is for a hub");
     if (!e->events || e->missing)
         return evb_fail(err, EVB_EDATA,
-                        "%.200s: %" PRIu64 " events, %" PRIu64
-                        " seqs between them missing: a journal has no gaps; give it to a hub instead",
-                        to->im.name, e->events, e->missing);
+                        "%.200s: %" PRIu64 " event%s, %" PRIu64
+                        " seq%s between them missing: a journal has no gaps; give it to a hub instead",
+                        to->im.name, e->events, evb_plural(e->events), e->missing, evb_plural(e->missing));
     if (is_there(dir))
         return evb_fail(err, EVB_EINVAL, "%.300s: is there and not empty: -d wants a new directory", dir);
     if (snprintf(to->temporary, sizeof to->temporary, "%.*s.%ld", (int)length, dir, (long)getpid()) >=

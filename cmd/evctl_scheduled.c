@@ -121,7 +121,7 @@ static int cancel_all(evctl *self, const uint64_t *seqs, size_t count, evb_error
     if (self->o.json)
         printf("{\"cancelled\":%zu}\n", done);
     else
-        printf("%zu event%s cancelled\n", done, done == 1 ? "" : "s");
+        printf("%zu event%s cancelled\n", done, evb_plural(done));
     if (missing)
         return evb_fail(err, EVB_EGONE, "%" PRIu64 "%s: not scheduled: published, cancelled, or never there", missing,
                         count - done > 1 ? " and others" : "");

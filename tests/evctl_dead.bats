@@ -58,7 +58,7 @@ editor() { # LINE
     run -0 evctl dead show 7
     assert_line 'seq: 3'
     run -0 evctl dead retry 3
-    assert_output '1 dead letters of group 7 are handed out again'
+    assert_output '1 dead letter of group 7 is handed out again'
 }
 
 @test "of what a command says the last 16 KiB are kept, byte by byte" {
@@ -128,7 +128,7 @@ editor() { # LINE
     assert_equal "$(ls tmp)" ''
     editor 'echo >>"$1"' # as most editors do
     run -0 evctl dead retry --edit g 3
-    assert_output '1 dead letters of group g are handed out again'
+    assert_output '1 dead letter of group g is handed out again'
     run -0 timeout 20 evsub -g g -e -J
     assert_equal "$(jq -c '[.seq, .payload]' <<<"$output")" '[1,"bad"]'
     run -1 evctl dead retry --edit g 3

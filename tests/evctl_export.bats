@@ -78,7 +78,7 @@ assert_refused() { # STATUS TEXT COMMAND…
     run evctl export --from -3 -o part.evb order.1
     assert_output --regexp '^3 events, seqs 618 to 620,'
     run evctl export --from last -o part.evb order.3
-    assert_output --regexp '^1 events, seqs 117 to 117,'
+    assert_output --regexp '^1 event, seqs 117 to 117,'
     run evctl export --from 1h --to now -o part.evb
     assert_output --regexp '^620 events,'
     run evctl export --to 2020-01-01 -o part.evb
@@ -170,7 +170,7 @@ PY
     assert_equal "$(jq -c '[.events, .stored, .again, .left_out]' <<<"$output")" '[620,0,620,0]'
     # A part of it is another file, and --after another import. An event with an id of its own is known by it.
     run evctl -u "$OTHER" import --after 20 all.evb
-    assert_output '599 of 620 events stored, as seqs 621 to 1219; 1 were there already; 20 left out'
+    assert_output '599 of 620 events stored, as seqs 621 to 1219; 1 was there already; 20 left out'
     run evctl -u "$OTHER" import --after 20 all.evb
     assert_output '0 of 620 events stored; 600 were there already; 20 left out'
 }
@@ -220,9 +220,9 @@ PY
     printf 'take 1 10\nreject 1 no use\nquit\n' | timeout 30 "$PYTHON" "$ROOT/tests/peers/member.py" workers
     timeout 20 evsub --from first -n 1 '$dead.workers'
     run evctl export -o dead.evb '$dead.workers'
-    assert_output --regexp '^1 events'
+    assert_output --regexp '^1 event'
     run evctl -u "$OTHER" import dead.evb
-    assert_output '0 of 1 events stored; 1 left out'
+    assert_output '0 of 1 event stored; 1 left out'
 }
 
 @test "import -d makes a new journal that is the old one, byte for byte" {

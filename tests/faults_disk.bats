@@ -213,7 +213,7 @@ flip() { # FILE OFFSET
     grep -qE '00000000000000000001.evj: offset [0-9]+' hub.err
     run -1 --separate-stderr timeout 5 evctl -d "$JOURNAL" verify
     assert_output --partial "8 events in 8 batches"
-    assert_output --partial "1 damaged places, 1 seqs lost"
+    assert_output --partial "1 damaged place, 1 seq lost"
     # shellcheck disable=SC2154 # set by run --separate-stderr
     [[ $stderr =~ 00000000000000000001.evj:\ offset\ [0-9]+ ]]
     run -0 --separate-stderr timeout 5 evctl -d "$JOURNAL" repair
@@ -252,7 +252,7 @@ flip() { # FILE OFFSET
             cp whole "$file"
             flip "$file" "$at"
             run -1 --separate-stderr timeout 5 evctl -d "$JOURNAL" verify
-            assert_output --partial "1 damaged places, 0 seqs lost"
+            assert_output --partial "1 damaged place, 0 seqs lost"
             # shellcheck disable=SC2154 # set by run --separate-stderr
             [[ $stderr =~ ${file##*/}:\ damaged\ at\ byte\ [0-9]+:\ .*start ]]
         done

@@ -29,4 +29,7 @@ size_t evb_time_text(int64_t ns, char out[EVB_TIME_TEXT]);
 /* Writes the decimal digits of value, no NUL, at most 20; returns how many. */
 size_t evb_number_text(uint64_t value, char *out);
 
+/* The end of a noun's plural: "" or "s". */
+static inline const char *evb_plural(uint64_t n) { return n == 1 ? "" : "s"; }
+
 #endif
