@@ -243,6 +243,12 @@ PY
     assert_equal "$(evpub -p order.1 more)" 622
     stop_hub
     assert_refused 64 'is there and not empty' evctl -d copy import all.evb
+    ln -s nowhere link
+    assert_refused 64 'is there' evctl -d link/ import all.evb
+    assert_refused 64 'is there' evctl -d all.evb import all.evb
+    mkdir empty
+    cat all.evb | TMPDIR='' evctl -d empty// import
+    evctl -d empty verify
     # What has gaps is no journal.
     evctl -d copy export bytes order.3 >part.evb
     assert_refused 65 'a journal has no gaps' evctl -d other import part.evb
