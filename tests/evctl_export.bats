@@ -259,6 +259,24 @@ PY
     assert_equal "$(find . -maxdepth 1 -name 'other*')" ''
 }
 
+@test "export -o keeps a file's permissions, gives a new one what the umask leaves, and says what could not be read" {
+    skip_if_sanitized # strace is in the way of their own check
+    start_hub --segment 64K
+    many_kinds
+    umask 027
+    evctl export -o new.evb
+    assert_equal "$(stat -c %a new.evb)" 640
+    chmod 604 new.evb
+    evctl export -o new.evb
+    assert_equal "$(stat -c %a new.evb)" 604
+    stop_hub
+    run strace -qq -o /dev/null -P "$JOURNAL/00000000000000000001.evj" -e inject=pread64:error=EIO \
+        evctl -d "$JOURNAL" export -o x
+    assert_failure 74
+    assert_output --regexp "^evctl: 00000000000000000001.evj: .*Input/output error"
+    assert_not_exists x
+}
+
 @test "what is gone: a seq before the first that is left is refused, the default and --allow-gap take what is left" {
     start_hub
     seq 10 | evpub a
