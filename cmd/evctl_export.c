@@ -235,11 +235,13 @@ static int write_file(source *s, const evctl_options *o, evb_export_extent *exte
     int fd = mkostemp(temporary, O_CLOEXEC);
     if (fd < 0)
         return evb_replace_fail(o->output, err);
+    evctl_unfinished(temporary);
     rc = fchmod(fd, mode_of(o->output)) ? evb_replace_fail(temporary, err) : write_export(s, o, fd, extent, err);
     if (rc == 0)
         rc = evb_replace_commit(fd, o->output, temporary, err);
     else
         evb_replace_abandon(fd, temporary);
+    evctl_unfinished(NULL);
     return rc;
 }
 

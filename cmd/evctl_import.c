@@ -417,9 +417,11 @@ static int write_journal(into_journal *to, evb_error *err) {
     int rc = make_temporary(to, err);
     if (rc)
         return rc;
+    evctl_unfinished(to->temporary);
     rc = fill_temporary(to, err);
     if (rc)
         rmdir(to->temporary);
+    evctl_unfinished(NULL);
     return rc;
 }
 

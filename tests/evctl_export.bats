@@ -259,6 +259,32 @@ PY
     assert_equal "$(find . -maxdepth 1 -name 'other*')" ''
 }
 
+@test "a signal in the midst of import -d or export -o: nothing is left behind, nothing is changed" {
+    local number sig call
+    start_hub
+    many_kinds
+    evctl export -o all.evb
+    mkdir tmp to to/new
+    mkfifo pipe
+    export TMPDIR=$PWD/tmp
+    for sig in INT TERM HUP; do
+        number=$(kill -l "$sig")
+        for call in pwrite64 fdatasync; do
+            start bash -c 'exec cat all.evb >pipe'
+            run timeout 20 strace -qq -o /dev/null -e inject="$call:signal=$sig" evctl -d to/new import pipe
+            assert_equal "$status" $((128 + number))
+            wait_for_exit "$PID"
+            assert_equal "$(ls tmp to to/new)" $'tmp:\n\nto:\nnew\n\nto/new:'
+        done
+        for call in fchmod fsync:when=2; do # the first fsync is of to's own name
+            run timeout 20 strace -qq -o /dev/null -e inject="${call%:*}:signal=$sig${call#"${call%:*}"}" \
+                evctl export -o to/x.evb
+            assert_equal "$status" $((128 + number))
+            assert_equal "$(ls to)" new
+        done
+    done
+}
+
 @test "export -o keeps a file's permissions, gives a new one what the umask leaves, and says what could not be read" {
     skip_if_sanitized # strace is in the way of their own check
     start_hub --segment 64K
