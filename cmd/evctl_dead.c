@@ -240,10 +240,12 @@ static int edit_letter(evctl *self, const char *group, uint64_t seq, evb_buf *pa
     char *path;
     evb_bus_destroy(&self->bus); /* an editor may take hours */
     int rc = evctl_edit(payload, &changed, &path, err);
-    if (rc == 0 && changed)
+    if (rc == 0 && changed) {
         rc = store_edited(self, group, seq, payload, path, err);
-    else if (rc == 0 && unlink(path) == 0)
+    } else if (rc == 0) {
+        unlink(path);
         rc = ask_settle(self, "dead.retry", AGAIN, group, json_pack("[I]", (json_int_t)seq), err);
+    }
     free(path);
     return rc;
 }
