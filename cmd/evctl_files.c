@@ -87,16 +87,24 @@ static uint64_t noted_if_free(const char *dir) {
     return seq;
 }
 
+/* The files beside the segments, and what is to be done about damage, which repair leaves alone; what comes first is to be
+ * done first. */
+static const char MOVE_AWAY[] = "bring back a good scheduled.log, or move it away: no hub starts with this one";
+static const char START[] = "start a hub: it goes on with what is whole, and keeps the damaged file";
+static const struct {
+    int (*verify)(evb_io *io, evb_log log, evb_error *err);
+    const char *remedy;
+} LOGS[] = {{evb_schedule_log_verify, MOVE_AWAY}, {evb_gone_verify, START}, {evb_group_log_verify, START}};
+
 /* Looks at the files beside the segments too; each that is damaged counts as one place. */
 static int verify_all(const evctl *self, const char *dir, evb_io *io, evb_verification *v, evb_error *err) {
-    int (*const LOGS[])(evb_io *, evb_log, evb_error *) = {evb_gone_verify, evb_group_log_verify,
-                                                           evb_schedule_log_verify};
     evb_error why;
     int rc = evb_journal_verify(io, self->log, noted_if_free(dir), v, err);
     for (size_t i = 0; (rc == 0 || rc == EVB_EDAMAGED) && i < sizeof LOGS / sizeof *LOGS; i++) {
-        int found = LOGS[i](io, self->log, &why);
+        int found = LOGS[i].verify(io, self->log, &why);
         if (found == EVB_EDAMAGED && rc == 0)
-            rc = evb_fail(err, EVB_EDAMAGED, "journal: the events are whole, what stands beside them is not");
+            rc = evb_fail(err, EVB_EDAMAGED, "journal: the events are whole, what stands beside them is not; %s",
+                          LOGS[i].remedy);
         else if (found && found != EVB_EDAMAGED)
             rc = evb_fail(err, found, "%s", why.text);
         v->damages += found == EVB_EDAMAGED;
