@@ -90,6 +90,29 @@ static const struct {
                 {"export", true, evctl_export},        {"import", true, evctl_import},
                 {"verify", false, evctl_verify},       {"repair", false, evctl_repair}};
 
+/* The options that not every command takes: where the value lies, whose bytes are zero unless it is given, and what takes
+ * it, as action() calls it. */
+#define FIELD(NAME) offsetof(evctl_options, NAME), sizeof((evctl_options *)NULL)->NAME
+static const struct {
+    const char *name;
+    size_t at, size;
+    const char *takers[5];
+} USES[] = {{"--dir", FIELD(dir), {"verify", "repair", "export", "import"}},
+            {"--before", FIELD(before), {"trim"}},
+            {"--from", FIELD(from), {"replay", "export"}},
+            {"--to", FIELD(to), {"reset", "replay", "export"}},
+            {"--rate", FIELD(rate), {"replay"}},
+            {"--dry-run", FIELD(dry_run), {"replay", "import"}},
+            {"--edit", FIELD(edit), {"retry"}},
+            {"--output", FIELD(output), {"export"}},
+            {"--allow-gap", FIELD(allow_gap), {"export"}},
+            {"--after", FIELD(after), {"import"}}};
+
+static bool is_given(const evctl_options *o, size_t at, size_t size) {
+    static const char none[sizeof(uint64_t)];
+    return memcmp((const char *)o + at, none, size) != 0;
+}
+
 static void say(void *context, const char *text) {
     (void)context;
     fprintf(stderr, "evctl: %s\n", text);
@@ -103,29 +126,14 @@ static const char *action(const evctl *self, const char *command) {
 
 /* Refuses an option that what is done has no use for: "purge --dry-run" would do more than was asked for. */
 static int check_options(const evctl *self, const char *command, evb_error *err) {
-    const evctl_options *o = &self->o;
-    const struct {
-        const char *name;
-        bool given;
-        const char *takers[5];
-    } rows[] = {{"--dir", o->dir, {"verify", "repair", "export", "import"}},
-                {"--before", o->before, {"trim"}},
-                {"--from", o->from, {"replay", "export"}},
-                {"--to", o->to, {"reset", "replay", "export"}},
-                {"--rate", o->rate, {"replay"}},
-                {"--dry-run", o->dry_run, {"replay", "import"}},
-                {"--edit", o->edit, {"retry"}},
-                {"--output", o->output, {"export"}},
-                {"--allow-gap", o->allow_gap, {"export"}},
-                {"--after", o->after, {"import"}}};
     const char *what = action(self, command);
-    for (size_t i = 0; what && i < sizeof rows / sizeof *rows; i++) {
-        const char *const *taker = rows[i].takers;
+    for (size_t i = 0; what && i < sizeof USES / sizeof *USES; i++) {
+        const char *const *taker = USES[i].takers;
         while (*taker && strcmp(*taker, what) != 0)
             taker++;
-        if (rows[i].given && !*taker)
+        if (!*taker && is_given(&self->o, USES[i].at, USES[i].size))
             return evb_fail(err, EVB_EINVAL, "%s does not go with %.100s: nothing is done; try 'evctl --help'",
-                            rows[i].name, what);
+                            USES[i].name, what);
     }
     return 0;
 }

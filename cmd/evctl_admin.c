@@ -34,8 +34,8 @@ static int group_reset(evctl *self, const char *name, evb_error *err) {
     if (!results)
         return err->code;
     json_int_t dropped = first_number(results);
-    snprintf(line, sizeof line, "group %s goes on at seq %" PRIu64 "; %lld pending events dropped", name, seq,
-             (long long)dropped);
+    snprintf(line, sizeof line, "group %s goes on at seq %" PRIu64 "; %lld pending event%s dropped", name, seq,
+             (long long)dropped, evb_plural((uint64_t)dropped));
     evctl_say_done(self, line, json_pack("{sssIsI}", "group", name, "next", (json_int_t)seq, "dropped", dropped));
     json_decref(results);
     return 0;
@@ -78,8 +78,11 @@ static int group_replay(evctl *self, const char *name, evb_error *err) {
     if (none)
         snprintf(line, sizeof line, "group %s: no events lie there", name);
     else
-        snprintf(line, sizeof line, "group %s: %s events of seqs %" PRIu64 " to %" PRIu64 " %s once more", name,
-                 count, from, to, dry ? "would be handed out" : "are handed out");
+        snprintf(line, sizeof line, "group %s: %s event%s of seqs %" PRIu64 " to %" PRIu64 " %s handed out once more",
+                 name, count, evb_plural((uint64_t)json_integer_value(events)), from, to,
+                 dry                               ? "would be"
+                 : json_integer_value(events) == 1 ? "is"
+                                                   : "are");
     evctl_say_done(self, line,
                    json_pack("{sssIsIsOsb}", "group", name, "from", (json_int_t)from, "to", (json_int_t)to, "events",
                              events, "dry_run", dry));

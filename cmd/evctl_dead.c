@@ -147,10 +147,12 @@ static int ask_settle(evctl *self, const char *op, const char *done, const char 
                       evb_error *err) {
     char line[200];
     json_t *results = evctl_ask(self, op, json_pack("[so]", group, seqs ? seqs : json_null()), err);
+    json_int_t count = first_number(results);
     if (!results)
         return err->code;
-    snprintf(line, sizeof line, "%lld dead letters of group %s %s", (long long)first_number(results), group, done);
-    evctl_say_done(self, line, json_pack("{sssI}", "group", group, "letters", first_number(results)));
+    snprintf(line, sizeof line, "%lld dead letter%s of group %s %s %s", (long long)count, evb_plural((uint64_t)count),
+             group, count == 1 ? "is" : "are", done);
+    evctl_say_done(self, line, json_pack("{sssI}", "group", group, "letters", count));
     json_decref(results);
     return 0;
 }
@@ -184,7 +186,7 @@ static int settle(evctl *self, const char *op, const char *done, int argc, char 
     return ask_settle(self, op, done, n.group, seqs, err);
 }
 
-static const char AGAIN[] = "are handed out again";
+static const char AGAIN[] = "handed out again";
 
 /* ---- retry --edit ---- */
 
@@ -238,10 +240,12 @@ static int edit_letter(evctl *self, const char *group, uint64_t seq, evb_buf *pa
     char *path;
     evb_bus_destroy(&self->bus); /* an editor may take hours */
     int rc = evctl_edit(payload, &changed, &path, err);
-    if (rc == 0 && changed)
+    if (rc == 0 && changed) {
         rc = store_edited(self, group, seq, payload, path, err);
-    else if (rc == 0 && unlink(path) == 0)
+    } else if (rc == 0) {
+        unlink(path);
         rc = ask_settle(self, "dead.retry", AGAIN, group, json_pack("[I]", (json_int_t)seq), err);
+    }
     free(path);
     return rc;
 }
@@ -269,7 +273,7 @@ static int dead_retry(evctl *self, int argc, char **argv, evb_error *err) {
 }
 
 static int dead_drop(evctl *self, int argc, char **argv, evb_error *err) {
-    return settle(self, "dead.drop", "are dropped", argc, argv, err);
+    return settle(self, "dead.drop", "dropped", argc, argv, err);
 }
 
 int evctl_dead(evctl *self, evb_error *err) {

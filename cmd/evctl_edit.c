@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -59,12 +60,28 @@ static char *make_file(const evb_buf *payload, evb_error *err) {
     return NULL;
 }
 
-/* Editors may put another file in its place: it is opened by its name. */
+/* Editors may put another file in its place: it is opened by its name. In a directory where others write it is still the
+ * user's own. */
+static int open_again(const char *path, evb_error *err) {
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK); /* not to wait for a fifo's writer */
+    if (fd < 0 || fstat(fd, &st)) {
+        evb_fail_errno(err, EVCTL_NO, errno, "%.300s: nothing is done", path);
+    } else if (!S_ISREG(st.st_mode) || st.st_uid != geteuid()) {
+        evb_fail(err, EVCTL_NO, "%.300s: nothing is done: it is no file of yours any more", path);
+    } else {
+        return fd;
+    }
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
 static int read_file(const char *path, evb_buf *out, evb_error *err) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open_again(path, err);
     ssize_t n = -1;
     if (fd < 0)
-        return evb_fail_errno(err, EVCTL_NO, errno, "%.300s: nothing is done", path);
+        return err->code;
     do {
         if (!evb_buf_reserve(out, PIECE)) {
             close(fd);
@@ -85,7 +102,11 @@ static const char *editor(void) {
     return line && *line ? line : NULL;
 }
 
-/* Starts it; SIGINT and SIGQUIT are for it alone. 0 or an errno. */
+/* What is for the editor alone: if it ends of that, its file is removed and this is said. */
+static const int SIGNALS[] = {SIGINT, SIGQUIT, SIGTERM, SIGHUP};
+enum { SIGNAL_COUNT = sizeof SIGNALS / sizeof *SIGNALS };
+
+/* Starts it. 0 or an errno. */
 static int spawn(const char *line, const char *path, pid_t *pid) {
     posix_spawnattr_t attr;
     sigset_t defaults;
@@ -99,8 +120,8 @@ static int spawn(const char *line, const char *path, pid_t *pid) {
     }
     char *const argv[] = {"sh", "-c", (char *)script.data, "evctl", (char *)(uintptr_t)path, NULL};
     sigemptyset(&defaults);
-    sigaddset(&defaults, SIGINT);
-    sigaddset(&defaults, SIGQUIT);
+    for (int i = 0; i < SIGNAL_COUNT; i++)
+        sigaddset(&defaults, SIGNALS[i]);
     posix_spawnattr_init(&attr);
     posix_spawnattr_setsigdefault(&attr, &defaults);
     posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGDEF);
@@ -112,17 +133,17 @@ static int spawn(const char *line, const char *path, pid_t *pid) {
 
 static int run_editor(const char *path, evb_error *err) {
     const struct sigaction ignore = {.sa_handler = SIG_IGN};
-    struct sigaction interrupt, quit;
+    struct sigaction before[SIGNAL_COUNT];
     pid_t pid = 0;
     int status = 0;
     fflush(stdout);
-    sigaction(SIGINT, &ignore, &interrupt);
-    sigaction(SIGQUIT, &ignore, &quit);
+    for (int i = 0; i < SIGNAL_COUNT; i++)
+        sigaction(SIGNALS[i], &ignore, &before[i]);
     int rc = spawn(editor(), path, &pid);
     while (rc == 0 && waitpid(pid, &status, 0) < 0)
         rc = errno == EINTR ? 0 : errno;
-    sigaction(SIGINT, &interrupt, NULL);
-    sigaction(SIGQUIT, &quit, NULL);
+    for (int i = 0; i < SIGNAL_COUNT; i++)
+        sigaction(SIGNALS[i], &before[i], NULL);
     if (rc)
         return evb_fail_errno(err, EVCTL_NO, rc, "/bin/sh");
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)

@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "base/lock.h"
 #include "base/replace.h"
+#include "base/units.h"
 #include "client/records.h"
 #include "evctl.h"
 #include "event/position.h"
@@ -31,6 +32,7 @@ typedef struct {
     const char *const *texts; /* of the patterns */
     size_t count;
     bool lenient;
+    const char *output; /* what is written to, for messages */
 } source;
 
 /* ---- a hub ---- */
@@ -159,6 +161,12 @@ static int read_some(source *s, uint64_t from, uint64_t to, evb_buf *out, uint64
     return evb_journal_read(s->journal, from, to, EVB_FETCH_MOST, s->patterns, out, next, err);
 }
 
+/* Says what could not be written, where that is why it failed. */
+static int name_output(const source *s, int rc, evb_error *err) {
+    evb_error why = *err;
+    return rc == EVB_EIO ? evb_fail(err, rc, "%.200s: %.280s", s->output, why.text) : rc;
+}
+
 /* Copies from..to. What retention removes in the meantime is passed over only if lenient. */
 static int copy_records(source *s, evb_export_writer *writer, uint64_t from, uint64_t to, evb_error *err) {
     evb_status status;
@@ -174,7 +182,7 @@ static int copy_records(source *s, evb_export_writer *writer, uint64_t from, uin
             rc = 0;
             continue;
         }
-        rc = rc ? rc : evb_export_writer_add(writer, records.data, records.size, err);
+        rc = rc ? rc : name_output(s, evb_export_writer_add(writer, records.data, records.size, err), err);
         from = next;
     }
     evb_buf_free(&records);
@@ -189,8 +197,8 @@ static int write_export(source *s, const evctl_options *o, int fd, evb_export_ex
         return rc;
     to = to < from ? from - 1 : to;
     evb_export_writer *writer = evb_export_writer_new(fd, from, to, s->patterns, err);
-    rc = writer ? copy_records(s, writer, from, to, err) : err->code;
-    rc = rc ? rc : evb_export_writer_end(writer, extent, err);
+    rc = writer ? copy_records(s, writer, from, to, err) : name_output(s, err->code, err);
+    rc = rc ? rc : name_output(s, evb_export_writer_end(writer, extent, err), err);
     evb_export_writer_destroy(&writer);
     return rc;
 }
@@ -201,31 +209,40 @@ void evctl_print_extent(const evctl_options *o, const evb_export_extent *e) {
                ",\"missing\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"xxh3\":\"%016" PRIx64 "\"}\n",
                e->events, e->records, e->first, e->last, e->missing, e->bytes, e->digest);
     else if (e->events)
-        printf("%" PRIu64 " events, seqs %" PRIu64 " to %" PRIu64 ", %" PRIu64 " bytes\n", e->events, e->first,
-               e->last, e->bytes);
+        printf("%" PRIu64 " event%s, seqs %" PRIu64 " to %" PRIu64 ", %" PRIu64 " bytes\n", e->events,
+               evb_plural(e->events), e->first, e->last, e->bytes);
     else
         printf("no events\n");
 }
 
-/* Says what could not be written, where that is why it failed. */
-static int name_output(const char *name, int rc, evb_error *err) {
-    evb_error why = *err;
-    return rc == EVB_EIO ? evb_fail(err, rc, "%.200s: %.280s", name, why.text) : rc;
+/* The permissions that the file at `path` is to have: those that it has, or as evb_replace_open gives them. */
+static mode_t mode_of(const char *path) {
+    struct stat old;
+    mode_t mask = umask(0);
+    umask(mask);
+    return stat(path, &old) == 0 ? old.st_mode & 0777 : 0644 & ~mask;
 }
 
-/* Into a regular file, which gets its name when all is in it. */
+/* Into a regular file, which gets its name when all is in it. Until then it has a new one, not evb_replace_open's: it may
+ * lie where others write, too. */
 static int write_file(source *s, const evctl_options *o, evb_export_extent *extent, evb_error *err) {
     char temporary[4096];
-    if (snprintf(temporary, sizeof temporary, "%s.%ld", o->output, (long)getpid()) >= (int)sizeof temporary)
+    if (snprintf(temporary, sizeof temporary, "%s.XXXXXX", o->output) >= (int)sizeof temporary)
         return evb_fail(err, EVB_EINVAL, "%.400s: the name is too long", o->output);
-    int fd = evb_replace_open(o->output, temporary, err);
+    int rc = evb_replace_way(o->output, err);
+    if (rc)
+        return rc;
+    int fd = mkostemp(temporary, O_CLOEXEC);
     if (fd < 0)
-        return fd;
-    int rc = write_export(s, o, fd, extent, err);
+        return evb_replace_fail(o->output, err);
+    evctl_unfinished(temporary);
+    rc = fchmod(fd, mode_of(o->output)) ? evb_replace_fail(temporary, err) : write_export(s, o, fd, extent, err);
     if (rc == 0)
-        return evb_replace_commit(fd, o->output, temporary, err);
-    evb_replace_abandon(fd, temporary);
-    return name_output(o->output, rc, err);
+        rc = evb_replace_commit(fd, o->output, temporary, err);
+    else
+        evb_replace_abandon(fd, temporary);
+    evctl_unfinished(NULL);
+    return rc;
 }
 
 /* Into what is there and no regular file: a fifo, a device. */
@@ -233,7 +250,7 @@ static int write_special(source *s, const evctl_options *o, evb_export_extent *e
     int fd = open(o->output, O_WRONLY | O_CLOEXEC);
     if (fd < 0)
         return evb_replace_fail(o->output, err);
-    int rc = name_output(o->output, write_export(s, o, fd, extent, err), err);
+    int rc = write_export(s, o, fd, extent, err);
     if (close(fd) && rc == 0)
         rc = evb_replace_fail(o->output, err);
     return rc;
@@ -243,7 +260,7 @@ static int write_output(source *s, const evctl_options *o, evb_error *err) {
     struct stat st;
     evb_export_extent extent;
     if (!o->output)
-        return name_output("stdout", write_export(s, o, STDOUT_FILENO, &extent, err), err);
+        return write_export(s, o, STDOUT_FILENO, &extent, err);
     bool special = stat(o->output, &st) == 0 && !S_ISREG(st.st_mode);
     int rc = special ? write_special(s, o, &extent, err) : write_file(s, o, &extent, err);
     if (rc == 0)
@@ -253,7 +270,10 @@ static int write_output(source *s, const evctl_options *o, evb_error *err) {
 
 int evctl_export(evctl *self, evb_error *err) {
     const evctl_options *o = &self->o;
-    source s = {.lock = -1, .texts = (const char *const *)self->argv, .count = (size_t)self->argc};
+    source s = {.lock = -1,
+                .texts = (const char *const *)self->argv,
+                .count = (size_t)self->argc,
+                .output = o->output ? o->output : "stdout"};
     if (!o->output && o->json)
         return evb_fail(err, EVB_EINVAL, "export: -J wants -o: stdout is the export's");
     if (!o->output && isatty(STDOUT_FILENO))

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/lock.h"
 #include "base/paths.h"
+#include "base/units.h"
 #include "evctl.h"
 #include "hub/group_log.h"
 #include "hub/schedule_log.h"
@@ -29,9 +30,11 @@ static void print_verification(const evctl *self, const evb_verification *v) {
                ",\"tail_bytes\":%" PRIu64 "}\n",
                v->segments, v->records, v->events, v->bytes, v->first, v->last, v->damages, v->lost, v->tail_bytes);
     else
-        printf("%" PRIu64 " events in %" PRIu64 " batches and %" PRIu64 " segments, seqs %" PRIu64 " to %" PRIu64
-               ": %" PRIu64 " damaged places, %" PRIu64 " seqs lost\n",
-               v->events, v->records, v->segments, v->first, v->last, v->damages, v->lost);
+        printf("%" PRIu64 " event%s in %" PRIu64 " batch%s and %" PRIu64 " segment%s, seqs %" PRIu64 " to %" PRIu64
+               ": %" PRIu64 " damaged place%s, %" PRIu64 " seq%s lost\n",
+               v->events, evb_plural(v->events), v->records, v->records == 1 ? "" : "es", v->segments,
+               evb_plural(v->segments), v->first, v->last, v->damages, evb_plural(v->damages), v->lost,
+               evb_plural(v->lost));
 }
 
 int evctl_check_journal(const char *dir, evb_error *err) {
@@ -84,16 +87,24 @@ static uint64_t noted_if_free(const char *dir) {
     return seq;
 }
 
+/* The files beside the segments, and what is to be done about damage, which repair leaves alone; what comes first is to be
+ * done first. */
+static const char MOVE_AWAY[] = "bring back a good scheduled.log, or move it away: no hub starts with this one";
+static const char START[] = "start a hub: it goes on with what is whole, and keeps the damaged file";
+static const struct {
+    int (*verify)(evb_io *io, evb_log log, evb_error *err);
+    const char *remedy;
+} LOGS[] = {{evb_schedule_log_verify, MOVE_AWAY}, {evb_gone_verify, START}, {evb_group_log_verify, START}};
+
 /* Looks at the files beside the segments too; each that is damaged counts as one place. */
 static int verify_all(const evctl *self, const char *dir, evb_io *io, evb_verification *v, evb_error *err) {
-    int (*const LOGS[])(evb_io *, evb_log, evb_error *) = {evb_gone_verify, evb_group_log_verify,
-                                                           evb_schedule_log_verify};
     evb_error why;
     int rc = evb_journal_verify(io, self->log, noted_if_free(dir), v, err);
     for (size_t i = 0; (rc == 0 || rc == EVB_EDAMAGED) && i < sizeof LOGS / sizeof *LOGS; i++) {
-        int found = LOGS[i](io, self->log, &why);
+        int found = LOGS[i].verify(io, self->log, &why);
         if (found == EVB_EDAMAGED && rc == 0)
-            rc = evb_fail(err, EVB_EDAMAGED, "journal: the events are whole, what stands beside them is not");
+            rc = evb_fail(err, EVB_EDAMAGED, "journal: the events are whole, what stands beside them is not; %s",
+                          LOGS[i].remedy);
         else if (found && found != EVB_EDAMAGED)
             rc = evb_fail(err, found, "%s", why.text);
         v->damages += found == EVB_EDAMAGED;

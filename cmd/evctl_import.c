@@ -6,6 +6,7 @@
  * records' places, so that the hub itself knows, for as long as it remembers the producer, how far an earlier run came.
  * Into a journal: the records as they are, in a directory that gets its name when all is safe in it.
  * Leaves to others: the format (lib/journal/export), sending (lib/client/publisher). */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -20,7 +21,10 @@
 
 #include "base/buf.h"
 #include "base/bytes.h"
+#include "base/dirs.h"
 #include "base/error.h"
+#include "base/replace.h"
+#include "base/units.h"
 #include "client/records.h"
 #include "evctl.h"
 #include "journal/export.h"
@@ -60,21 +64,19 @@ static int name_it(const import *im, int rc, evb_error *err) {
     return evb_fail(err, rc, "%.150s: %.340s", im->name, why.text);
 }
 
-static int spool_failed(evb_error *err, const char *dir) {
-    return evb_fail_errno(err, EVB_EIO, errno, "%.200s: cannot keep stdin there until it is checked (see TMPDIR)",
-                          dir);
+static const char *spool_dir(void) {
+    const char *dir = getenv("TMPDIR");
+    return dir && *dir ? dir : "/var/tmp";
 }
 
-/* Copies what cannot be read twice to a file without a name. */
-static int spool(import *im, evb_error *err) {
-    const char *dir = getenv("TMPDIR") ? getenv("TMPDIR") : "/var/tmp";
-    char path[4096];
+static int spool_failed(evb_error *err) {
+    return evb_fail_errno(err, EVB_EIO, errno, "%.200s: cannot keep stdin there until it is checked (see TMPDIR)",
+                          spool_dir());
+}
+
+static int copy_to(int fd, const import *im, evb_error *err) {
     static uint8_t bytes[256 * 1024];
     ssize_t n;
-    snprintf(path, sizeof path, "%s/evctl.XXXXXX", dir);
-    int fd = mkostemp(path, O_CLOEXEC);
-    if (fd < 0 || unlink(path))
-        return spool_failed(err, dir);
     while ((n = read(im->fd, bytes, sizeof bytes)) != 0) {
         if (n < 0 && errno == EINTR)
             continue;
@@ -82,19 +84,30 @@ static int spool(import *im, evb_error *err) {
             return evb_fail_errno(err, EVB_EIO, errno, "%s", im->name);
         for (ssize_t at = 0, m; at < n; at += m)
             if ((m = write(fd, bytes + at, (size_t)(n - at))) < 0)
-                return spool_failed(err, dir);
+                return spool_failed(err);
     }
-    dup2(fd, im->fd);
-    close(fd);
-    im->start = 0;
     return 0;
+}
+
+/* Puts a copy without a name in the place of what cannot be read twice. */
+static int spool(import *im, evb_error *err) {
+    char path[4096];
+    snprintf(path, sizeof path, "%s/evctl.XXXXXX", spool_dir());
+    int fd = mkostemp(path, O_CLOEXEC);
+    int rc = fd < 0 || unlink(path) ? spool_failed(err) : copy_to(fd, im, err);
+    if (rc == 0 && dup3(fd, im->fd, O_CLOEXEC) < 0)
+        rc = spool_failed(err);
+    if (fd >= 0)
+        close(fd);
+    im->start = 0;
+    return rc;
 }
 
 static int open_file(import *im, const char *path, evb_error *err) {
     struct stat st;
     bool is_stdin = !path || strcmp(path, "-") == 0;
     im->name = is_stdin ? "stdin" : path;
-    im->fd = is_stdin ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC);
+    im->fd = is_stdin ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0) : open(path, O_RDONLY | O_CLOEXEC);
     if (im->fd < 0 || fstat(im->fd, &st))
         return evb_fail_errno(err, errno == EACCES ? EVB_EPERM : EVB_EINVAL, errno, "%s", im->name);
     if (isatty(im->fd))
@@ -235,9 +248,9 @@ static int stopped(const import *im, int rc, evb_error *err) {
     if (!there)
         return evb_fail(err, rc, "%.300s; nothing of %.120s is known to be stored", why.text, im->name);
     return evb_fail(err, rc,
-                    "%.200s; %" PRIu64 " events of %.100s are stored, up to its seq %" PRIu64
+                    "%.200s; %" PRIu64 " event%s of %.100s %s stored, up to its seq %" PRIu64
                     ": run it again soon, or later with --after %" PRIu64,
-                    why.text, there, im->name, im->done, im->done);
+                    why.text, there, evb_plural(there), im->name, there == 1 ? "is" : "are", im->done, im->done);
 }
 
 static void print_import(const import *im) {
@@ -247,14 +260,14 @@ static void print_import(const import *im) {
                ",\"first\":%" PRIu64 ",\"last\":%" PRIu64 "}\n",
                im->extent.events, im->fresh, before, im->skipped, im->first, im->last);
     else if (!im->fresh)
-        printf("0 of %" PRIu64 " events stored", im->extent.events);
+        printf("0 of %" PRIu64 " event%s stored", im->extent.events, evb_plural(im->extent.events));
     else
-        printf("%" PRIu64 " of %" PRIu64 " events stored, as seqs %" PRIu64 " to %" PRIu64, im->fresh,
-               im->extent.events, im->first, im->last);
+        printf("%" PRIu64 " of %" PRIu64 " event%s stored, as seqs %" PRIu64 " to %" PRIu64, im->fresh,
+               im->extent.events, evb_plural(im->extent.events), im->first, im->last);
     if (im->o->json)
         return;
     if (before)
-        printf("; %" PRIu64 " were there already", before);
+        printf("; %" PRIu64 " %s there already", before, before == 1 ? "was" : "were");
     if (im->skipped)
         printf("; %" PRIu64 " left out", im->skipped);
     printf("\n");
@@ -308,6 +321,7 @@ static int import_to_hub(into_hub *to, evctl *self, evb_error *err) {
 typedef struct {
 import im; /* first: the walk's own */
     char temporary[4096];
+    char dir[4000]; /* without slashes at its end */
     evb_io *io;
     int segment; /* -1: none yet */
     uint64_t size;
@@ -368,23 +382,22 @@ static void forget_file(void *context, const char *name) {
 
 /* Makes the directory of the temporary name to the one that was asked for, which may be there if it is empty. */
 static int name_directory(const into_journal *to, evb_error *err) {
-    const char *dir = to->im.o->dir;
-    char parent[4096];
-    snprintf(parent, sizeof parent, "%s", dir);
-    char *slash = strrchr(parent, '/');
-    if (slash)
-        slash[slash == parent] = 0;
-    if (rename(to->temporary, dir))
+    if (rename(to->temporary, to->dir))
         return evb_fail_errno(err, errno == ENOTEMPTY || errno == EEXIST ? EVB_EINVAL : EVB_EIO, errno, "%.300s",
-                              dir);
-    int fd = open(slash ? parent : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int rc = fd < 0 || fsync(fd) ? evb_fail_errno(err, EVB_EIO, errno, "%.300s", parent) : 0;
-    if (fd >= 0)
-        close(fd);
+                              to->dir);
+    return evb_dirs_sync_place(to->dir) ? evb_fail_errno(err, EVB_EIO, errno, "%.300s", to->dir) : 0;
+}
+
+/* A new directory, of mode 0700 as journals have it, beside where the journal is to be. */
+static int make_temporary(into_journal *to, evb_error *err) {
+    snprintf(to->temporary, sizeof to->temporary, "%s.XXXXXX", to->dir);
+    int rc = evb_replace_way(to->dir, err);
+    if (rc == 0 && !mkdtemp(to->temporary))
+        rc = evb_replace_fail(to->dir, err);
     return rc;
 }
 
-static int write_journal(into_journal *to, evb_error *err) {
+static int fill_temporary(into_journal *to, evb_error *err) {
     to->io = evb_io_disk_new(to->temporary, err);
     if (!to->io)
         return err->code;
@@ -394,17 +407,35 @@ static int write_journal(into_journal *to, evb_error *err) {
     if (rc == 0 && to->io->sync_dir(to->io))
         rc = failed_in(to, err);
     rc = rc ? rc : name_directory(to, err);
-    if (rc) {
+    if (rc)
         to->io->list(to->io, forget_file, to->io);
-        rmdir(to->temporary);
-    }
     evb_io_destroy(&to->io);
     return rc;
 }
 
+static int write_journal(into_journal *to, evb_error *err) {
+    int rc = make_temporary(to, err);
+    if (rc)
+        return rc;
+    evctl_unfinished(to->temporary);
+    rc = fill_temporary(to, err);
+    if (rc)
+        rmdir(to->temporary);
+    evctl_unfinished(NULL);
+    return rc;
+}
+
+/* Whether something stands where the journal is to be: all but an empty directory, which rename(2) replaces. */
 static bool is_there(const char *dir) {
-    struct stat st;
-    return stat(dir, &st) == 0 && rmdir(dir) != 0;
+    const struct dirent *entry;
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    if (!d)
+        return fd >= 0 ? close(fd), true : errno != ENOENT;
+    while ((entry = readdir(d)) && (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0))
+        continue;
+    closedir(d);
+    return entry;
 }
 
 static int import_to_journal(into_journal *to, evb_error *err) {
@@ -413,18 +444,18 @@ static int import_to_journal(into_journal *to, evb_error *err) {
     size_t length = strlen(dir);
     while (length > 1 && dir[length - 1] == '/')
         length--;
+    if (length >= sizeof to->dir)
+        return evb_fail(err, EVB_EINVAL, "%.300s: the name is too long", dir);
+    memcpy(to->dir, dir, length); /* what follows is zero */
     if (to->im.o->after)
         return evb_fail(err, EVB_EINVAL, "import: --after is for a hub");
     if (!e->events || e->missing)
         return evb_fail(err, EVB_EDATA,
-                        "%.200s: %" PRIu64 " events, %" PRIu64
-                        " seqs between them missing: a journal has no gaps; give it to a hub instead",
-                        to->im.name, e->events, e->missing);
-    if (is_there(dir))
+                        "%.200s: %" PRIu64 " event%s, %" PRIu64
+                        " seq%s between them missing: a journal has no gaps; give it to a hub instead",
+                        to->im.name, e->events, evb_plural(e->events), e->missing, evb_plural(e->missing));
+    if (is_there(to->dir))
         return evb_fail(err, EVB_EINVAL, "%.300s: is there and not empty: -d wants a new directory", dir);
-    if (snprintf(to->temporary, sizeof to->temporary, "%.*s.%ld", (int)length, dir, (long)getpid()) >=
-        (int)sizeof to->temporary)
-        return evb_fail(err, EVB_EINVAL, "%.300s: the name is too long", dir);
     int rc = write_journal(to, err);
     evb_buf_free(&to->buf);
     to->im.fresh = e->events;

@@ -161,7 +161,8 @@ static int set_paused(evctl *self, const char *name, bool paused, evb_error *err
         evctl_print_json(object);
         json_decref(object);
     } else if (paused) {
-        printf("group %s is paused; %lld events are in hand\n", name, (long long)in_hand);
+        printf("group %s is paused; %lld event%s %s in hand\n", name, (long long)in_hand,
+               evb_plural((uint64_t)in_hand), in_hand == 1 ? "is" : "are");
     } else {
         printf("group %s goes on\n", name);
     }

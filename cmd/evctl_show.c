@@ -37,17 +37,18 @@ static void print_fact(const char *label, const char *format, ...) {
 
 static void print_status(const char *url, const json_t *s) {
     char a[EVCTL_FIGURE], b[EVCTL_FIGURE], now[EVB_TIME_TEXT];
-    uint64_t first = evctl_number(s, "first"), head = evctl_number(s, "head");
+    uint64_t first = evctl_number(s, "first"), head = evctl_number(s, "head"), topics = evctl_number(s, "topics");
+    uint64_t come = evctl_number(s, "events_in"), segments = evctl_number(s, "segments");
     evb_time_text((int64_t)evctl_number(s, "time"), now);
     print_fact("hub", "%s, pid %" PRIu64 ", version %s, up %s", url, evctl_number(s, "pid"), evctl_text(s, "version"),
                evctl_figure(EVCTL_SPAN, evctl_number(s, "uptime_ns"), a));
-    print_fact("events", "%" PRIu64 ", seqs %" PRIu64 " to %" PRIu64 ", on %" PRIu64 " topics", head + 1 - first,
-               first, head, evctl_number(s, "topics"));
-    print_fact("since start", "%" PRIu64 " events, %s, %" PRIu64 " a second now", evctl_number(s, "events_in"),
+    print_fact("events", "%" PRIu64 ", seqs %" PRIu64 " to %" PRIu64 ", on %" PRIu64 " topic%s", head + 1 - first,
+               first, head, topics, evb_plural(topics));
+    print_fact("since start", "%" PRIu64 " event%s, %s, %" PRIu64 " a second now", come, evb_plural(come),
                evctl_figure(EVCTL_SIZE, evctl_number(s, "bytes_in"), a), evctl_number(s, "rate_in"));
-    print_fact("journal", "%s, %s in %" PRIu64 " segments, sync %s",
+    print_fact("journal", "%s, %s in %" PRIu64 " segment%s, sync %s",
                json_is_true(json_object_get(s, "memory")) ? "in memory" : evctl_text(s, "dir"),
-               evctl_figure(EVCTL_SIZE, evctl_number(s, "bytes"), a), evctl_number(s, "segments"),
+               evctl_figure(EVCTL_SIZE, evctl_number(s, "bytes"), a), segments, evb_plural(segments),
                evctl_text(s, "sync"));
     print_fact("disk", "%s free of %s%s", evctl_figure(EVCTL_SIZE, evctl_number(s, "disk_free"), a),
                evctl_figure(EVCTL_SIZE, evctl_number(s, "disk_total"), b),

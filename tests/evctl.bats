@@ -146,11 +146,11 @@ PY
     run -0 evctl dead show -J
     assert_equal "$(jq -r .payload <<<"$output")" $'first\nsecond'
     run -0 evctl dead retry g 3
-    assert_output '1 dead letters of group g are handed out again'
+    assert_output '1 dead letter of group g is handed out again'
     run -0 timeout 20 evsub -g g -e
     assert_output first
     run -0 evctl dead drop g
-    assert_output '1 dead letters of group g are dropped'
+    assert_output '1 dead letter of group g is dropped'
     run -0 evctl dead list -J
     assert_output ''
     run -1 evctl dead retry g 3

@@ -58,7 +58,7 @@ editor() { # LINE
     run -0 evctl dead show 7
     assert_line 'seq: 3'
     run -0 evctl dead retry 3
-    assert_output '1 dead letters of group 7 are handed out again'
+    assert_output '1 dead letter of group 7 is handed out again'
 }
 
 @test "of what a command says the last 16 KiB are kept, byte by byte" {
@@ -122,17 +122,38 @@ editor() { # LINE
     editor 'kill -9 $$'
     run -1 evctl dead retry --edit g 3
     assert_output --partial 'nothing is done'
+    editor 'kill -TERM $PPID; kill -HUP $PPID; kill -HUP $$'
+    EDITOR="exec $EDITOR" run -1 evctl dead retry --edit g 3
+    assert_output 'evctl: the editor was killed by signal 1: nothing is done'
+    echo secret >secret
+    editor 'ln -sf "$HOME/secret" "$1"'
+    run -1 evctl dead retry --edit g 3
+    assert_output --partial 'nothing is done'
+    editor 'rm "$1"; mkfifo "$1"'
+    run -1 evctl dead retry --edit g 3
+    assert_output --partial 'it is no file of yours any more'
     run -64 evctl dead retry --edit g
     run -1 evctl dead retry --edit g 1
     assert_equal "$(evctl dead list -J | jq .seq)" 3
     assert_equal "$(ls tmp)" ''
     editor 'echo >>"$1"' # as most editors do
     run -0 evctl dead retry --edit g 3
-    assert_output '1 dead letters of group g are handed out again'
+    assert_output '1 dead letter of group g is handed out again'
     run -0 timeout 20 evsub -g g -e -J
     assert_equal "$(jq -c '[.seq, .payload]' <<<"$output")" '[1,"bad"]'
     run -1 evctl dead retry --edit g 3
     assert_output 'evctl: group g has no dead letter of seq 3'
+}
+
+@test "an unchanged payload whose file cannot be removed is handed out again, too" {
+    skip_if_sanitized # strace is in the way of their own check
+    start_hub
+    evsub -g g -n 0 t
+    evpub t bad
+    run -0 timeout 30 evsub -g g -e -- sh -c 'exit 65'
+    EDITOR=true TMPDIR=$PWD run -0 strace -qq -o /dev/null -e inject=unlink:error=EROFS evctl dead retry --edit g 3
+    assert_output '1 dead letter of group g is handed out again'
+    assert_exists evctl.*
 }
 
 @test "VISUAL is a line of sh; an edited payload that cannot be sent is kept" {

@@ -78,7 +78,7 @@ assert_refused() { # STATUS TEXT COMMAND…
     run evctl export --from -3 -o part.evb order.1
     assert_output --regexp '^3 events, seqs 618 to 620,'
     run evctl export --from last -o part.evb order.3
-    assert_output --regexp '^1 events, seqs 117 to 117,'
+    assert_output --regexp '^1 event, seqs 117 to 117,'
     run evctl export --from 1h --to now -o part.evb
     assert_output --regexp '^620 events,'
     run evctl export --to 2020-01-01 -o part.evb
@@ -170,7 +170,7 @@ PY
     assert_equal "$(jq -c '[.events, .stored, .again, .left_out]' <<<"$output")" '[620,0,620,0]'
     # A part of it is another file, and --after another import. An event with an id of its own is known by it.
     run evctl -u "$OTHER" import --after 20 all.evb
-    assert_output '599 of 620 events stored, as seqs 621 to 1219; 1 were there already; 20 left out'
+    assert_output '599 of 620 events stored, as seqs 621 to 1219; 1 was there already; 20 left out'
     run evctl -u "$OTHER" import --after 20 all.evb
     assert_output '0 of 620 events stored; 600 were there already; 20 left out'
 }
@@ -220,9 +220,9 @@ PY
     printf 'take 1 10\nreject 1 no use\nquit\n' | timeout 30 "$PYTHON" "$ROOT/tests/peers/member.py" workers
     timeout 20 evsub --from first -n 1 '$dead.workers'
     run evctl export -o dead.evb '$dead.workers'
-    assert_output --regexp '^1 events'
+    assert_output --regexp '^1 event'
     run evctl -u "$OTHER" import dead.evb
-    assert_output '0 of 1 events stored; 1 left out'
+    assert_output '0 of 1 event stored; 1 left out'
 }
 
 @test "import -d makes a new journal that is the old one, byte for byte" {
@@ -243,6 +243,12 @@ PY
     assert_equal "$(evpub -p order.1 more)" 622
     stop_hub
     assert_refused 64 'is there and not empty' evctl -d copy import all.evb
+    ln -s nowhere link
+    assert_refused 64 'is there' evctl -d link/ import all.evb
+    assert_refused 64 'is there' evctl -d all.evb import all.evb
+    mkdir empty
+    cat all.evb | TMPDIR='' evctl -d empty// import
+    evctl -d empty verify
     # What has gaps is no journal.
     evctl -d copy export bytes order.3 >part.evb
     assert_refused 65 'a journal has no gaps' evctl -d other import part.evb
@@ -251,6 +257,50 @@ PY
     assert_refused 65 'cut short' evctl -d other import cut.evb
     assert_not_exists other
     assert_equal "$(find . -maxdepth 1 -name 'other*')" ''
+}
+
+@test "a signal in the midst of import -d or export -o: nothing is left behind, nothing is changed" {
+    local number sig call
+    start_hub
+    many_kinds
+    evctl export -o all.evb
+    mkdir tmp to to/new
+    mkfifo pipe
+    export TMPDIR=$PWD/tmp
+    for sig in INT TERM HUP; do
+        number=$(kill -l "$sig")
+        for call in pwrite64 fdatasync; do
+            start bash -c 'exec cat all.evb >pipe'
+            run timeout 20 strace -qq -o /dev/null -e inject="$call:signal=$sig" evctl -d to/new import pipe
+            assert_equal "$status" $((128 + number))
+            wait_for_exit "$PID"
+            assert_equal "$(ls tmp to to/new)" $'tmp:\n\nto:\nnew\n\nto/new:'
+        done
+        for call in fchmod fsync:when=2; do # the first fsync is of to's own name
+            run timeout 20 strace -qq -o /dev/null -e inject="${call%:*}:signal=$sig${call#"${call%:*}"}" \
+                evctl export -o to/x.evb
+            assert_equal "$status" $((128 + number))
+            assert_equal "$(ls to)" new
+        done
+    done
+}
+
+@test "export -o keeps a file's permissions, gives a new one what the umask leaves, and says what could not be read" {
+    skip_if_sanitized # strace is in the way of their own check
+    start_hub --segment 64K
+    many_kinds
+    umask 027
+    evctl export -o new.evb
+    assert_equal "$(stat -c %a new.evb)" 640
+    chmod 604 new.evb
+    evctl export -o new.evb
+    assert_equal "$(stat -c %a new.evb)" 604
+    stop_hub
+    run strace -qq -o /dev/null -P "$JOURNAL/00000000000000000001.evj" -e inject=pread64:error=EIO \
+        evctl -d "$JOURNAL" export -o x
+    assert_failure 74
+    assert_output --regexp "^evctl: 00000000000000000001.evj: .*Input/output error"
+    assert_not_exists x
 }
 
 @test "what is gone: a seq before the first that is left is refused, the default and --allow-gap take what is left" {

@@ -213,7 +213,7 @@ flip() { # FILE OFFSET
     grep -qE '00000000000000000001.evj: offset [0-9]+' hub.err
     run -1 --separate-stderr timeout 5 evctl -d "$JOURNAL" verify
     assert_output --partial "8 events in 8 batches"
-    assert_output --partial "1 damaged places, 1 seqs lost"
+    assert_output --partial "1 damaged place, 1 seq lost"
     # shellcheck disable=SC2154 # set by run --separate-stderr
     [[ $stderr =~ 00000000000000000001.evj:\ offset\ [0-9]+ ]]
     run -0 --separate-stderr timeout 5 evctl -d "$JOURNAL" repair
@@ -236,6 +236,7 @@ flip() { # FILE OFFSET
 
 @test "evctl verify finds damage in the files beside the segments, says what it means, and takes no torn end for it" {
     local file at
+    local -A remedy=([gone.log]='start a hub' [groups.log]='start a hub' [scheduled.log]='or move it away')
     start_hub
     seq 9 | evpub load.x
     evsub -g crew --from first -n 4 load.x >/dev/null
@@ -252,14 +253,29 @@ flip() { # FILE OFFSET
             cp whole "$file"
             flip "$file" "$at"
             run -1 --separate-stderr timeout 5 evctl -d "$JOURNAL" verify
-            assert_output --partial "1 damaged places, 0 seqs lost"
+            assert_output --partial "1 damaged place, 0 seqs lost"
             # shellcheck disable=SC2154 # set by run --separate-stderr
             [[ $stderr =~ ${file##*/}:\ damaged\ at\ byte\ [0-9]+:\ .*start ]]
+            [[ $stderr == *'beside them is not; '*"${remedy[${file##*/}]}"* ]]
         done
         cp whole "$file"
         printf torn >>"$file"
         run -0 timeout 5 evctl -d "$JOURNAL" verify
     done
+    # What it says to do helps; repair, which leaves these files alone, does not.
+    for file in gone groups scheduled; do
+        flip "$JOURNAL/$file.log" 9
+    done
+    run -0 timeout 5 evctl -d "$JOURNAL" repair
+    run -1 timeout 5 evctl -d "$JOURNAL" verify
+    assert_output --partial 'beside them is not; bring back a good scheduled.log, or move it away'
+    run -1 timeout 5 evbusd -d "$JOURNAL"
+    mv "$JOURNAL/scheduled.log" .
+    start_hub
+    stop_hub
+    run -0 timeout 5 evctl -d "$JOURNAL" verify
+    assert_exists "$JOURNAL/gone.damaged"
+    assert_exists "$JOURNAL/groups.damaged"
 }
 
 @test "damage in every field of a record's header, and in topic and payload, is found" {
