@@ -323,11 +323,11 @@ PY
 @test "an export under load ends at the head of when it began" {
     start_hub
     seq 20000 | evpub a
-    start bash -c 'seq 400000 | evpub a'
+    start bash -c 'yes | exec evpub a'
     publisher=$PID
-    evctl export -o one.evb
-    wait_for_exit "$publisher"
-    evctl -J import -n one.evb | jq -e '.events >= 20000 and .events < 420000 and .missing == 0'
+    timeout 60 evctl export -o one.evb
+    kill -KILL "$publisher"
+    evctl -J import -n one.evb | jq -e '.events >= 20000 and .missing == 0'
 }
 
 @test "1,000,000 events out and in, in seconds" {

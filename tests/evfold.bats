@@ -494,6 +494,10 @@ start_fold() { # OUT ARG…
         first=$(evsub --from first -n 1 -F %s)
     done
     ((first > 1))
+    # It may still be at work: from here on nothing goes.
+    stop_hub
+    start_hub --segment 64K --retain 0
+    first=$(evsub --from first -n 1 -F %s)
     assert_refused 1 "$first" -e '. + 1'
     assert_fold $((last + 1 - first)) --from first -e '. + 1'
     run --separate-stderr fold --allow-gap -e '. + 1'

@@ -543,10 +543,11 @@ set_clock() { # OFFSET
     (($(date +%s%N) - start < 5000000000))
     set_clock -1d
     seq 5 6 | evpub t
-    tell "nack 1 0.2 later"
-    start=$(date +%s%N)
-    run -0 tell "take 2"
+    tell "take 2"
     tell "ack 5 6"
+    start=$(date +%s%N)
+    tell "nack 1 0.2 later"
+    set_clock +0
     run -0 tell "take 10 10"
     assert_output '1 3 t 1'
     (($(date +%s%N) - start > 150000000))
