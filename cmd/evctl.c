@@ -102,7 +102,7 @@ static const struct {
             {"--from", FIELD(from), {"replay", "export"}},
             {"--to", FIELD(to), {"reset", "replay", "export"}},
             {"--rate", FIELD(rate), {"replay"}},
-            {"--dry-run", FIELD(dry_run), {"replay", "import"}},
+            {"--dry-run", FIELD(dry_run), {"replay", "import", "trim"}},
             {"--edit", FIELD(edit), {"retry"}},
             {"--output", FIELD(output), {"export"}},
             {"--allow-gap", FIELD(allow_gap), {"export"}},

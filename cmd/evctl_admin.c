@@ -110,17 +110,40 @@ int evctl_group(evctl *self, evb_error *err) {
 
 /* ---- trim, purge ---- */
 
+/* What goes, or has gone: seqs first to before - 1. */
+static void say_trimmed(evctl *self, uint64_t first, uint64_t before, bool dry) {
+    char seqs[80], line[160];
+    if (before <= first)
+        snprintf(seqs, sizeof seqs, "nothing lies before that");
+    else if (before == first + 1)
+        snprintf(seqs, sizeof seqs, "seq %" PRIu64 " %s", first, dry ? "would go" : "is gone");
+    else
+        snprintf(seqs, sizeof seqs, "seqs %" PRIu64 " to %" PRIu64 " %s", first, before - 1,
+                 dry ? "would go" : "are gone");
+    if (dry)
+        snprintf(line, sizeof line, "%s", seqs);
+    else
+        snprintf(line, sizeof line, "%s; the journal begins at seq %" PRIu64, seqs, before > first ? before : first);
+    evctl_say_done(self, line,
+                   json_pack("{sIsb}", "first", (json_int_t)(before > first ? before : first), "dry_run", dry));
+}
+
 int evctl_trim(evctl *self, evb_error *err) {
-    char line[100];
     uint64_t seq;
+    evb_status hub;
     if (!self->o.before || self->argc)
         return evb_fail(err, EVB_EINVAL, "trim: --before POSITION is wanted, and nothing else");
     int rc = evctl_seq_of(self, "--before", self->o.before, NULL, &seq, err);
-    json_t *results = rc ? NULL : evctl_ask(self, "trim", json_pack("[I]", (json_int_t)seq), err);
-    if (!results)
+    evb_bus *bus = rc ? NULL : evctl_bus(self, err);
+    if (!bus || evb_bus_status(bus, &hub, err))
         return err->code;
-    snprintf(line, sizeof line, "the journal begins at seq %lld now", (long long)first_number(results));
-    evctl_say_done(self, line, json_pack("{sI}", "first", first_number(results)));
+    if (seq > hub.head + 1)
+        return evb_fail(err, EVB_EINVAL, "--before %.100s: the journal ends at seq %" PRIu64 ": nothing is done",
+                        self->o.before, hub.head);
+    json_t *results = self->o.dry_run ? NULL : evctl_ask(self, "trim", json_pack("[I]", (json_int_t)seq), err);
+    if (!results && !self->o.dry_run)
+        return err->code;
+    say_trimmed(self, hub.first, results ? (uint64_t)first_number(results) : seq, self->o.dry_run);
     json_decref(results);
     return 0;
 }

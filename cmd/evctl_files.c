@@ -23,16 +23,16 @@
 #include "journal/segment.h"
 #include "journal/verify.h"
 
-static void print_verification(const evctl *self, const evb_verification *v) {
+static void print_verification(const evctl *self, const char *dir, const evb_verification *v) {
     if (self->o.json)
         printf("{\"segments\":%" PRIu64 ",\"batches\":%" PRIu64 ",\"events\":%" PRIu64 ",\"bytes\":%" PRIu64
                ",\"first\":%" PRIu64 ",\"last\":%" PRIu64 ",\"damages\":%" PRIu64 ",\"lost\":%" PRIu64
                ",\"tail_bytes\":%" PRIu64 "}\n",
                v->segments, v->records, v->events, v->bytes, v->first, v->last, v->damages, v->lost, v->tail_bytes);
     else
-        printf("%" PRIu64 " event%s in %" PRIu64 " batch%s and %" PRIu64 " segment%s, seqs %" PRIu64 " to %" PRIu64
-               ": %" PRIu64 " damaged place%s, %" PRIu64 " seq%s lost\n",
-               v->events, evb_plural(v->events), v->records, v->records == 1 ? "" : "es", v->segments,
+        printf("%s: %" PRIu64 " event%s in %" PRIu64 " batch%s and %" PRIu64 " segment%s, seqs %" PRIu64
+               " to %" PRIu64 ": %" PRIu64 " damaged place%s, %" PRIu64 " seq%s lost\n",
+               dir, v->events, evb_plural(v->events), v->records, v->records == 1 ? "" : "es", v->segments,
                evb_plural(v->segments), v->first, v->last, v->damages, evb_plural(v->damages), v->lost,
                evb_plural(v->lost));
 }
@@ -56,6 +56,10 @@ int evctl_check_journal(const char *dir, evb_error *err) {
 static char *find_dir(const evctl *self, evb_error *err) {
     const evb_environment env = {
         getenv("EVBUS_URL"), getenv("XDG_RUNTIME_DIR"), getenv("XDG_STATE_HOME"), getenv("HOME"), geteuid(), NULL};
+    if (self->o.url) {
+        evb_fail(err, EVB_EINVAL, "-u: files are looked at, and no hub is asked: -d DIR says which");
+        return NULL;
+    }
     char *dir = self->o.dir ? strdup(self->o.dir) : evb_paths_state(&env, err);
     if (dir && evctl_check_journal(dir, err)) {
         free(dir);
@@ -118,7 +122,7 @@ int evctl_verify(evctl *self, evb_error *err) {
     evb_io *io = dir ? evb_io_disk_new(dir, err) : NULL;
     int rc = io ? verify_all(self, dir, io, &v, err) : err->code;
     if (rc == 0 || rc == EVB_EDAMAGED)
-        print_verification(self, &v);
+        print_verification(self, dir, &v);
     evb_io_destroy(&io);
     free(dir);
     return rc;
@@ -137,7 +141,7 @@ static int repair_in(const evctl *self, const char *dir, evb_io *io, evb_error *
     if (rc == 0 && v.damages && unlink(path) && errno != ENOENT)
         rc = evb_fail_errno(err, EVB_EIO, errno, "%s: cannot remove", path);
     if (rc == 0)
-        print_verification(self, &v);
+        print_verification(self, dir, &v);
     close(lock);
     return rc;
 }

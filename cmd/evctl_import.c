@@ -449,7 +449,9 @@ static int import_to_journal(into_journal *to, evb_error *err) {
     memcpy(to->dir, dir, length); /* what follows is zero */
     if (to->im.o->after)
         return evb_fail(err, EVB_EINVAL, "import: --after is for a hub");
-    if (!e->events || e->missing)
+    if (!e->events)
+        return evb_fail(err, EVB_EDATA, "%.300s: it has no events, and a journal begins with one", to->im.name);
+    if (e->missing)
         return evb_fail(err, EVB_EDATA,
                         "%.200s: %" PRIu64 " event%s, %" PRIu64
                         " seq%s between them missing: a journal has no gaps; give it to a hub instead",

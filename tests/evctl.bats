@@ -239,8 +239,16 @@ PY
     assert_output '2 events are gone'
     run -0 evsub --from first -e
     assert_output $'1\n3'
+    run -64 evctl trim --before 6
+    assert_output 'evctl: --before 6: the journal ends at seq 4: nothing is done'
+    run -0 evctl trim --before 2 --dry-run
+    assert_output 'seq 1 would go'
+    run -0 evsub --from first -e
+    assert_output $'1\n3'
     run -0 evctl trim --before 2 -J
-    assert_output '{"first":2}'
+    assert_output '{"first":2,"dry_run":false}'
+    run -0 evctl trim --before 2
+    assert_output 'nothing lies before that; the journal begins at seq 2'
     run -0 evsub --from first -e
     assert_output 3
     assert_equal "$(evpub --print-version --expect 2 b 5)" 3
@@ -416,7 +424,6 @@ PY
     done <<'END'
 purge # --dry-run
 purge # --before 2
-trim --before 3 --dry-run
 group g delete --dry-run
 group g reset --to 2 --dry-run
 group g pause --to 2
