@@ -85,8 +85,9 @@ static const evb_opt ROWS[] = {
 
 static const evb_opts OPTS = {
     "evpub",
-    "[OPTION]... TOPIC [PAYLOAD]\n[OPTION]... -T | -J\n--spool",
-    "Publishes PAYLOAD to TOPIC, or each line of stdin. Exits 0 only when every event is stored.",
+    "[OPTION]... TOPIC [[--] PAYLOAD]\n[OPTION]... -T | -J\n--spool",
+    "Publishes PAYLOAD to TOPIC, or each line of stdin. Exits 0 only when every event is stored.\n"
+    "A PAYLOAD that may begin with - goes behind --, as in: evpub room.temperature -- \"$t\"",
     ROWS,
     sizeof ROWS / sizeof *ROWS,
     NULL,

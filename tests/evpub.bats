@@ -343,6 +343,19 @@ start_() {
     assert_stored ''
 }
 
+@test "a payload that begins with - goes behind --, and who forgets that is told" {
+    start_hub
+    evpub a -- -v
+    evpub -- b -5
+    evpub c -- --
+    run -0 evsub --from first -e
+    assert_output $'-v\n-5\n--'
+    refuses 64 '-5: no such option; a payload that begins with - goes behind --; try' '' a -5
+    refuses 64 "--temp: no such option; a payload that begins with - goes behind --; try" '' -v a --temp
+    run -64 evpub -H a=b -5
+    assert_output "evpub: -5: no such option; try 'evpub --help'"
+}
+
 @test "--help and --version go to stdout, exit 0, without a hub" {
     run --separate-stderr -0 evpub --help
     assert_output --partial 'Usage: evpub'
