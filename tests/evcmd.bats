@@ -116,6 +116,13 @@ wait_running() {
     assert_output --partial 'refused: '
 }
 
+@test "a hub that has gone before it was asked: 69, since nothing was sent" {
+    start_hub
+    kill_hub
+    run -69 timeout 20 evcmd --timeout 0.1 do x
+    assert_output "evcmd: do: no hub at $EVBUS_URL: start one with evbusd -u $EVBUS_URL"
+}
+
 @test "no handler: 69 at once; no hub: 69" {
     run -69 timeout 20 evcmd nobody x
     assert_output --partial 'no hub'
