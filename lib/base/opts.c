@@ -130,12 +130,13 @@ static int refuse(const evb_opts *opts, int found, const char *word, bool behind
                     found == ':' ? "an argument is missing" : "it takes no argument", opts->program);
 }
 
-static bool is_operand(const char *word) { return word && (*word != '-' || !word[1]); }
+/* Whether the next argument is an operand. */
+static bool at_operand(int argc, char **argv, int at) { return at < argc && (*argv[at] != '-' || !argv[at][1]); }
 
 static int parse_with(const evb_opts *opts, void *target, int argc, char **argv, const char *letters,
                       const struct option *longs, evb_error *err) {
     int found, rc = 0;
-    bool behind_operand = is_operand(argv[1]);
+    bool behind_operand = at_operand(argc, argv, 1);
     optind = 0;
     opterr = 0;
     while (!rc && (found = getopt_long(argc, argv, letters, longs, NULL)) != -1) {
@@ -143,7 +144,7 @@ static int parse_with(const evb_opts *opts, void *target, int argc, char **argv,
         if (!row)
             return refuse(opts, found, argv[optind - 1], behind_operand, err);
         rc = set_named(row, target, row->arg ? optarg : NULL, "--", err);
-        behind_operand |= is_operand(argv[optind]);
+        behind_operand |= at_operand(argc, argv, optind);
     }
     return rc;
 }
