@@ -53,9 +53,10 @@ static const evb_opt ROWS[] = {
 
 static const evb_opts OPTS = {
     "evcmd",
-    "[OPTION]... TOPIC [PAYLOAD]\n--serve [OPTION]... TOPIC -- CMD [ARG]...",
+    "[OPTION]... TOPIC [[--] PAYLOAD]\n--serve [OPTION]... TOPIC -- CMD [ARG]...",
     "Asks the handler of TOPIC to do something (PAYLOAD, or stdin, says what) and prints its answer.\n"
-    "Exits 0: done; 1: refused; 69: no handler; 75: the outcome is unknown.",
+    "Exits 0: done; 1: refused; 69: no handler; 75: the outcome is unknown.\n"
+    "A PAYLOAD that may begin with - goes behind --, as in: evcmd room.heat -- \"$t\"",
     ROWS,
     sizeof ROWS / sizeof *ROWS,
     NULL,
@@ -65,7 +66,7 @@ static void say(const char *text) { fprintf(stderr, "evcmd: %s\n", text); }
 
 /* ---- options ---- */
 
-/* What stands behind "--" is the command. Returns how many arguments stand before it. */
+/* What stands behind "--" is the command, with --serve. Returns how many arguments stand before it. */
 static int take_command(cmd_session *s, int argc, char **argv) {
     for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], "--") == 0) {
@@ -74,6 +75,15 @@ static int take_command(cmd_session *s, int argc, char **argv) {
             return i;
         }
     return argc;
+}
+
+/* Who asks has operands behind "--": puts them behind the other ones. Returns how many arguments there are. */
+static int take_operands(cmd_session *s, int count, int argc, char **argv) {
+    if (s->opt.serve || !s->opt.command)
+        return count;
+    s->opt.command = NULL;
+    memmove(argv + count, argv + count + 1, (size_t)(argc - count) * sizeof *argv);
+    return argc - 1;
 }
 
 static const char *serve_conflict(const cmd_options *o) {
@@ -91,8 +101,7 @@ static const char *serve_conflict(const cmd_options *o) {
 }
 
 static const char *ask_conflict(const cmd_options *o) {
-    if (o->jobs != CMD_NONE || o->cmd_timeout_ns || o->keep || o->standby || o->shell || o->ready_fd != CMD_NONE ||
-        o->command)
+    if (o->jobs != CMD_NONE || o->cmd_timeout_ns || o->keep || o->standby || o->shell || o->ready_fd != CMD_NONE)
         return "-j, --cmd-timeout, --keep, --standby, --shell, --ready-fd and -- CMD go with --serve";
     return NULL;
 }
@@ -120,10 +129,12 @@ static int parse(cmd_session *s, int argc, char **argv, bool *asked) {
     if ((rc = evb_opts_parse(&OPTS, &s->opt, count, argv, &first, &s->err)) ||
         (rc = program_answer(&OPTS, &s->opt.standard, asked, &s->err)) || *asked)
         return rc;
+    count = take_operands(s, count, argc, argv);
     const char *wrong = s->opt.serve ? serve_conflict(&s->opt) : ask_conflict(&s->opt);
     int operands = count - first;
     if (!wrong && (operands < 1 || operands > (s->opt.serve ? 1 : 2)))
-        wrong = s->opt.serve ? "--serve: one TOPIC, then -- CMD" : "a TOPIC and at most one PAYLOAD";
+        wrong = s->opt.serve ? "--serve wants one TOPIC, then -- CMD; try 'evcmd --help'"
+                             : "a TOPIC and at most one PAYLOAD are wanted, or --serve; try 'evcmd --help'";
     if (wrong)
         return evb_fail(&s->err, EVB_EINVAL, "%s", wrong);
     s->topic = argv[first];

@@ -53,7 +53,9 @@ static int parse(options *o, int argc, char **argv, int *first, bool *asked, evb
     if (rc || (rc = program_answer(&OPTS, &o->standard, asked, err)) || *asked)
         return rc;
     if (*first == argc)
-        return evb_fail(err, EVB_EINVAL, "no file; see evlisten --help");
+        return evb_fail(err, EVB_EINVAL, "no file; try 'evlisten --help'");
+    if (o->check && o->test)
+        return evb_fail(err, EVB_EINVAL, "-c and --test do not go together");
     if (o->ready_fd != LISTEN_NONE && !program_is_ready_fd(o->ready_fd))
         return evb_fail(err, EVB_EINVAL, PROGRAM_NO_READY_FD);
     return 0;

@@ -59,7 +59,8 @@ static const evb_opt ROWS[] = {
     {'H', "header", EVB_OPT_LIST, offsetof(options, headers), NULL, "NAME=VALUE", "a header of every event", NULL},
     {'0', "null", EVB_OPT_FLAG, offsetof(options, nul), NULL, NULL, "events end with NUL, not newline", NULL},
     {'s', "stdin", EVB_OPT_FLAG, offsetof(options, whole), NULL, NULL, "all of stdin is one event", NULL},
-    {'f', "file", EVB_OPT_STRING, offsetof(options, file), NULL, "FILE", "all of FILE is one event", "@file"},
+    {'f', "file", EVB_OPT_STRING, offsetof(options, file), NULL, "FILE", "all of FILE is one event (-: stdin)",
+     "@file"},
     {'T', "topics", EVB_OPT_FLAG, offsetof(options, topics), NULL, NULL, "each line is TOPIC<TAB>PAYLOAD", NULL},
     {'J', "json", EVB_OPT_FLAG, offsetof(options, json), NULL, NULL, "each line is an object as of evsub -J", NULL},
     {0, "id", EVB_OPT_STRING, offsetof(options, id), NULL, "ID",
@@ -85,8 +86,9 @@ static const evb_opt ROWS[] = {
 
 static const evb_opts OPTS = {
     "evpub",
-    "[OPTION]... TOPIC [PAYLOAD]\n[OPTION]... -T | -J\n--spool",
-    "Publishes PAYLOAD to TOPIC, or each line of stdin. Exits 0 only when every event is stored.",
+    "[OPTION]... TOPIC [[--] PAYLOAD]\n[OPTION]... -T | -J\n--spool",
+    "Publishes PAYLOAD to TOPIC, or each line of stdin. Exits 0 only when every event is stored.\n"
+    "A PAYLOAD that may begin with - goes behind --, as in: evpub room.temperature -- \"$t\"",
     ROWS,
     sizeof ROWS / sizeof *ROWS,
     NULL,
@@ -109,7 +111,8 @@ typedef struct {
     evb_event event; /* what every event begins with */
     evb_buf in;      /* what was read; taken up to `taken`, looked through up to `searched` */
     size_t taken, searched;
-    size_t line_most; /* bytes that an input line may have; grows once, when the hub has been asked */
+    size_t payload_most; /* the hub's, once it has been asked */
+    size_t line_most;    /* bytes that an input line may have; grows once, when the hub has been asked */
     bool asked, ended;
     uint64_t again, again_seq; /* events that were stored before under their id; the last one's seq */
     uint64_t line;             /* number of the line that is next */
@@ -228,6 +231,7 @@ static int ask_limit(session *s) {
     if (rc)
         return rc;
     size_t most = status.max_payload < EVB_PAYLOAD_MOST ? (size_t)status.max_payload : EVB_PAYLOAD_MOST;
+    s->payload_most = most;
     s->line_most = s->opt.json ? 6 * most + LINE_EXTRA : s->opt.topics ? most + EVB_TOPIC_MAX + 1 : most;
     s->asked = true;
     return 0;
@@ -243,7 +247,9 @@ static int make_room(session *s) {
         if (rc)
             return rc;
         if (s->in.size > s->line_most)
-            return evb_fail(&s->err, EVB_EDATA, "longer than the hub's limit (evbusd --max-payload)");
+            return evb_fail(&s->err, EVB_EDATA,
+                            "%zu bytes or more: over the hub's limit of %zu (evbusd --max-payload)", s->in.size,
+                            s->payload_most);
     }
     size_t room = s->in.size < READ_SIZE ? READ_SIZE : s->in.size;
     return evb_buf_reserve(&s->in, room) ? 0 : evb_fail(&s->err, EVB_ENOMEM, "out of memory");
@@ -379,8 +385,9 @@ static int read_whole(session *s, int fd, const char *name) {
 }
 
 static int read_input(session *s) {
-    const char *name = s->opt.file ? s->opt.file : "stdin";
-    int fd = s->opt.file ? open(s->opt.file, O_RDONLY | O_CLOEXEC) : STDIN_FILENO;
+    bool is_file = s->opt.file && strcmp(s->opt.file, "-") != 0;
+    const char *name = is_file ? s->opt.file : "stdin";
+    int fd = is_file ? open(s->opt.file, O_RDONLY | O_CLOEXEC) : STDIN_FILENO;
     if (fd < 0)
         return evb_fail_errno(&s->err, errno == EACCES ? EVB_EPERM : EVB_EDATA, errno, "%.200s", name);
     int rc = read_whole(s, fd, name);
@@ -490,7 +497,8 @@ static int read_at(session *s, int64_t now_ns) {
     if (!evb_age_parse(text, &age) || strcmp(text + word, " ago") == 0)
         return evb_fail(&s->err, EVB_EINVAL, "--at: '%.100s': not a time to come; from now on it is --in", text);
     if (evb_position_parse(text, now_ns, &from, &value, &why) || (from != EVB_FROM_TIME && from != EVB_FROM_NOW))
-        return evb_fail(&s->err, EVB_EINVAL, "--at: '%.100s': not a time", text);
+        return evb_fail(&s->err, EVB_EINVAL,
+                        "--at: '%.100s': not a time, such as 2026-11-23T10:00:00Z or 'tomorrow 09:00'", text);
     if (from == EVB_FROM_NOW)
         value = (uint64_t)now_ns;
     snprintf(tomorrow, sizeof tomorrow, "tomorrow %.40s", text);

@@ -83,16 +83,21 @@ static int take_command(session *s, int argc, char **argv) {
     return argc;
 }
 
-static int set_topic(session *s) {
-    if (!s->opt.topic)
-        run_topic(s->about.argv[0], s->topic);
-    else if (snprintf(s->topic, sizeof s->topic, "%s.succeeded", s->opt.topic) >= (int)sizeof s->topic)
+/* -t: one that is wrong is named as it was given, and not with what comes behind it. */
+static int take_topic(session *s, const char *topic) {
+    if (snprintf(s->topic, sizeof s->topic, "%s.succeeded", topic) >= (int)sizeof s->topic)
         return evb_fail(&s->err, EVB_EDATA, "-t: longer than %d bytes", EVB_TOPIC_MAX - LONGEST_WHAT);
-    else if (evb_topic_check(s->topic, strlen(s->topic), &s->err))
-        return EVB_EDATA;
-    else
-        s->topic[strlen(s->opt.topic)] = 0;
+    int rc = evb_topic_check(topic, strlen(topic), &s->err);
+    rc = rc ? rc : evb_topic_check(s->topic, strlen(s->topic), &s->err);
+    s->topic[strlen(topic)] = 0;
+    return rc;
+}
+
+static int set_topic(session *s) {
     s->about.topic = s->topic;
+    if (s->opt.topic)
+        return take_topic(s, s->opt.topic);
+    run_topic(s->about.argv[0], s->topic);
     return 0;
 }
 
@@ -197,9 +202,11 @@ static int take_lock(session *s) {
 
 /* With -q: a failed job's output, behind a line that says how it failed. */
 static void print_failure(session *s, const evb_child_end *end, const run_outcome *o) {
-    char how[64];
+    char how[64], after[32] = "";
     evb_child_say(end, s->opt.max_ns, how);
-    fprintf(stderr, "evrun: %s: %s after %.3g s%s\n", s->topic, how, (double)end->took_ns / 1e9,
+    if (!end->late) /* else it is said already */
+        snprintf(after, sizeof after, " after %.3g s", (double)end->took_ns / 1e9);
+    fprintf(stderr, "evrun: %s: %s%s%s\n", s->topic, how, after,
             o->cut    ? "; the last of its output:"
             : o->size ? "; its output:"
                       : "");

@@ -106,9 +106,7 @@ static int set_at(fold_options *o, evb_error *err) {
     if (!o->at_text)
         return 0;
     int rc = evb_position_parse(o->at_text, now_ns, &from, &value, &why);
-    if (rc)
-        return evb_fail(err, rc, "--at: %.400s", why.text);
-    switch (from) {
+    switch (rc ? EVB_FROM_LAST : from) {
     case EVB_FROM_SEQ: o->at = (fold_bound){FOLD_TO_SEQ, value, 0}; return 0;
     case EVB_FROM_TIME: o->at = (fold_bound){FOLD_TO_TIME, 0, (int64_t)value}; return 0;
     case EVB_FROM_NOW: o->at = (fold_bound){FOLD_TO_TIME, 0, INT64_MAX}; return 0;
@@ -117,7 +115,7 @@ static int set_at(fold_options *o, evb_error *err) {
     case EVB_FROM_BACK:
     case EVB_FROM_LAST_PER_TOPIC: break;
     }
-    return evb_fail(err, EVB_EINVAL, "--at: %.100s: neither a seq nor a time", o->at_text);
+    return evb_fail(err, EVB_EINVAL, "--at: '%.100s': neither a seq of 1 or more, nor now, nor a time", o->at_text);
 }
 
 static int set_init(fold_options *o, evb_error *err) {
@@ -132,7 +130,7 @@ static int set_init(fold_options *o, evb_error *err) {
 /* The last operand is the expression, those before it are patterns. */
 static int set_operands(fold_options *o, int count, char **operands, evb_error *err) {
     if (count < 1)
-        return evb_fail(err, EVB_EINVAL, "no expression; see evfold --help");
+        return evb_fail(err, EVB_EINVAL, "no expression; try 'evfold --help'");
     o->expression = operands[count - 1];
     o->sub.patterns = (const char *const *)operands;
     o->sub.pattern_count = (size_t)count - 1;

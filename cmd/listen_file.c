@@ -120,7 +120,7 @@ static void end_section(reading *r) {
     if (!l->on)
         fault_of(r, r->keys == &KEYS ? "on" : "topic", "it is missing: PATTERN, ...");
     if (r->keys == &EXPECT_KEYS && l->every_ns <= 0)
-        fault_of(r, "every", "it is missing: a time, as 25h");
+        fault_of(r, "every", is_set(r, "every") ? "more than 0" : "it is missing: a time, as 25h");
     listen_values_understand(&values);
     r->now = NULL;
 }
@@ -133,7 +133,9 @@ static void take_section(void *context, int line, const char *name) {
     size_t kind = name ? strcspn(name, " \t") : 0;
     r->in_section = true;
     r->keys = kind == 6 && strncmp(name, "expect", 6) == 0 ? &EXPECT_KEYS : &KEYS;
-    if (!name || (r->keys == &KEYS && (kind != 8 || strncmp(name, "listener", 8) != 0))) {
+    if (!name)
+        return;
+    if (r->keys == &KEYS && (kind != 8 || strncmp(name, "listener", 8) != 0)) {
         fault(r, line, "not a section: [listener NAME] or [expect NAME]");
         return;
     }
@@ -230,6 +232,13 @@ static void read_path(reading *r, const char *path) {
         free(names);
 }
 
+/* Not a fault of a directory whose first file is to come: but nothing to check is. */
+static void say_none(reading *r, const char *const *paths, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        fprintf(stderr, "evlisten: no listeners in %s\n", paths[i]);
+    r->faults += r->check;
+}
+
 listen_set *listen_set_read(const char *const *paths, size_t count, bool check) {
     reading r = {.set = calloc(1, sizeof *r.set), .check = check};
     if (!r.set)
@@ -237,6 +246,8 @@ listen_set *listen_set_read(const char *const *paths, size_t count, bool check) 
     r.last = &r.set->first;
     for (size_t i = 0; i < count; i++)
         read_path(&r, paths[i]);
+    if (!r.faults && !r.set->count)
+        say_none(&r, paths, count);
     evb_buf_free(&r.text);
     if (r.faults)
         listen_set_destroy(&r.set);

@@ -33,6 +33,7 @@ typedef struct listener {
     bool keep, ordered;
     /* as understood */
     const char **patterns, **argv; /* ended by NULL */
+    const char **command;          /* in argv, behind what changes the user */
     size_t pattern_count;
     evb_from start;
     uint64_t start_value;
@@ -54,13 +55,14 @@ typedef struct {
 } listen_set;
 
 /* Reads files; of a directory all that end in .conf, by name. Each fault is said on stderr as "evlisten: FILE:LINE: …"; NULL
- * if there was any. check: look for the commands, too. */
+ * if there was any. That there are no listeners at all is said, too. check: look for the commands, too, and be wrong with
+ * no listeners. */
 listen_set *listen_set_read(const char *const *paths, size_t count, bool check);
 void listen_set_destroy(listen_set **self);
 
 const listener *listen_set_find(const listen_set *self, const char *name);
 
-/* Prints what would be run. */
+/* Prints what would be run, as a file that says the same. */
 void listen_set_print(const listen_set *self);
 
 #endif

@@ -17,7 +17,7 @@
 typedef struct {
     void *context;
     void (*section)(void *context, int line,
-                    const char *name); /* NULL: a line that is no section's, though it begins so */
+                    const char *name); /* NULL: a line that is no section's, though it begins so: it was told of */
     void (*setting)(void *context, int line, const char *key, const char *value);
     void (*fault)(void *context, int line, const char *reason);
 } listen_lines_to;

@@ -103,6 +103,8 @@ static int explain_all(const listen_set *set, const char *path, FILE *file, evb_
     free(line);
     if (rc == 0 && ferror(file))
         rc = evb_fail_errno(err, EVB_EDATA, errno, "%s", path);
+    if (rc == 0 && !count)
+        rc = evb_fail(err, EVB_EDATA, "%s: no event", path);
     return rc ? rc : !any;
 }
 

@@ -23,7 +23,7 @@
 #include "program.h"
 
 enum { JOBS_MAX = 1024, BATCH_MAX = 65536, RETRY_MAX = 1000000000, PRIVILEGE_WORDS = 6 };
-static const char SEPARATORS[] = ", \t\n";
+static const char SEPARATORS[] = ", \t\n", BLANKS[] = " \t\n";
 
 static void fault(const listen_values *self, const char *key, const char *reason) {
     self->fault(self->context, key, reason);
@@ -88,21 +88,50 @@ static void check_when(const listen_values *self) {
 
 /* ---- again ---- */
 
-static void understand_backoff(const listen_values *self) {
-    listener *l = self->l;
-    char text[64];
-    const char *item, *reason = NULL;
-    size_t size;
-    if (!l->backoff)
-        return;
-    for (const char *at = l->backoff; !reason && next_item(&at, &item, &size);) {
-        snprintf(text, sizeof text, "%.*s", size < sizeof text ? (int)size : (int)sizeof text - 1, item);
-        reason = l->backoff_count == EVB_BACKOFF_MAX ? "at most 16 waits"
-                                                     : evb_duration_parse(text, &l->backoff_ns[l->backoff_count]);
-        l->backoff_count += !reason;
+/* Whether there is a comma with no item before it or behind it. */
+static bool has_gap(const char *list) {
+    for (const char *at = list;; at++) {
+        at += strspn(at, BLANKS);
+        if (!*at || *at == ',')
+            return true;
+        while (*at && *at != ',') {
+            at += strcspn(at, SEPARATORS);
+            at += strspn(at, BLANKS);
+        }
+        if (!*at)
+            return false;
     }
-    if (reason || !l->backoff_count)
-        fault(self, "backoff", reason ? reason : "no wait");
+}
+
+/* Takes one wait; false: it is none, or one too many. */
+static bool take_wait(const listen_values *self, const char *text, size_t size) {
+    listener *l = self->l;
+    char one[64], reason[160];
+    if (l->backoff_count == EVB_BACKOFF_MAX) {
+        fault(self, "backoff", "at most 16 waits");
+        return false;
+    }
+    snprintf(one, sizeof one, "%.*s", size < sizeof one ? (int)size : (int)sizeof one - 1, text);
+    const char *why = evb_duration_parse(one, &l->backoff_ns[l->backoff_count]);
+    if (why) {
+        snprintf(reason, sizeof reason, "'%s': %s", one, why);
+        fault(self, "backoff", reason);
+        return false;
+    }
+    l->backoff_count++;
+    return true;
+}
+
+static void understand_backoff(const listen_values *self) {
+    const char *item, *at = self->l->backoff;
+    size_t size;
+    if (!at)
+        return;
+    if (has_gap(at))
+        take_wait(self, "", 0);
+    else
+        while (next_item(&at, &item, &size) && take_wait(self, item, size))
+            continue;
 }
 
 /* ---- the command ---- */
@@ -182,6 +211,7 @@ static void understand_command(const listen_values *self) {
         find_command(self, at);
     if (pw)
         n = change_user(self, pw);
+    l->command = l->argv + n;
     for (size_t i = 0; i < count; i++, at += strlen(at) + 1)
         l->argv[n++] = at;
 }

@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -21,7 +22,14 @@ static void say_note(void *context, const char *text) {
     fprintf(stderr, "evpub: %s\n", text);
 }
 
+/* What is kept elsewhere than one thinks is looked for in vain. */
+static void say_place(const char *dir) {
+    if (dir && *dir && *dir != '/')
+        fprintf(stderr, "evpub: EVBUS_SPOOL=%.200s: passed over: not an absolute path\n", dir);
+}
+
 static int open_spool(pub_spool *self, const char *url, evb_error *err) {
+    say_place(getenv("EVBUS_SPOOL"));
     self->spool = program_spool(url, say_note, NULL, err);
     return self->spool ? 0 : err->code;
 }

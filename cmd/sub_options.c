@@ -125,8 +125,12 @@ static const char *conflict(const sub_options *o) {
     if (!o->group &&
         (o->ack_wait_ns > 0 || o->max_deliver != SUB_NONE || o->max_pending != SUB_NONE || o->backoff || o->ordered))
         return "--ack-wait, --max-deliver, --backoff, --max-pending and --ordered go with -g NAME";
-    if (o->ack_wait_ns == 0 || o->max_deliver == 0 || o->max_pending == 0)
-        return "--ack-wait, --max-deliver and --max-pending are more than 0";
+    if (o->ack_wait_ns == 0)
+        return "--ack-wait: more than 0";
+    if (o->max_deliver == 0)
+        return "--max-deliver: more than 0";
+    if (o->max_pending == 0)
+        return "--max-pending: more than 0";
     if (o->group && (o->to || o->excludes.count || o->speed))
         return "-g goes neither with --to nor with -x nor with --speed";
     if (o->from && o->last_per_topic)
@@ -173,17 +177,16 @@ static int set_end(sub_session *s) {
     if (!s->opt.to)
         return 0;
     int rc = evb_position_parse(s->opt.to, evb_clock_wall_ns(), &form, &value, &why);
-    if (rc)
-        return evb_fail(&s->err, rc, "--to: %.400s", why.text);
     s->how.has_to = true;
-    if (form == EVB_FROM_SEQ && value)
+    if (!rc && form == EVB_FROM_SEQ && value)
         s->how.to = value;
-    else if (form == EVB_FROM_TIME)
+    else if (!rc && form == EVB_FROM_TIME)
         s->how.to_ns = (int64_t)value;
-    else if (form == EVB_FROM_NOW)
+    else if (!rc && form == EVB_FROM_NOW)
         s->how.to_ns = evb_clock_wall_ns();
     else
-        return evb_fail(&s->err, EVB_EINVAL, "--to %s: a seq of 1 or more, or a time", s->opt.to);
+        return evb_fail(&s->err, EVB_EINVAL, "--to: '%.100s': neither a seq of 1 or more, nor now, nor a time",
+                        s->opt.to);
     return 0;
 }
 
@@ -210,7 +213,7 @@ static int set_backoff(sub_session *s) {
             return evb_fail(&s->err, EVB_EINVAL, "--backoff: at most %d waits", EVB_BACKOFF_MAX);
         const char *fault = evb_duration_parse(one, &s->backoff_ns[s->group.backoff_count++]);
         if (fault)
-            return evb_fail(&s->err, EVB_EINVAL, "--backoff %s: %s: %s", s->opt.backoff, one, fault);
+            return evb_fail(&s->err, EVB_EINVAL, "--backoff %s: '%s': %s", s->opt.backoff, one, fault);
     }
     s->group.backoff_ns = s->backoff_ns;
     return 0;

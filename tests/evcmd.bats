@@ -42,6 +42,20 @@ wait_running() {
     assert_equal "$stderr" ''
 }
 
+@test "a payload that begins with - goes behind --" {
+    start_hub
+    start_handler back -- cat
+    run -0 timeout 20 evcmd back -- -5
+    assert_output -- -5
+    run -0 timeout 20 evcmd -- back -v
+    assert_output -- -v
+    run -64 evcmd back -5
+    assert_output "evcmd: -5: no such option; a payload that begins with - goes behind --; try 'evcmd --help'"
+    run -64 evcmd back -- a b
+    assert_output "evcmd: a TOPIC and at most one PAYLOAD are wanted, or --serve; try 'evcmd --help'"
+    run -64 evcmd -j 2 back -- cat
+}
+
 @test "without PAYLOAD stdin is the command, NULs and all, and comes back as it was" {
     start_hub
     start_handler back -- cat
@@ -100,6 +114,13 @@ wait_running() {
     rm soon-gone
     run -1 timeout 20 evcmd no x
     assert_output --partial 'refused: '
+}
+
+@test "a hub that has gone before it was asked: 69, since nothing was sent" {
+    start_hub
+    kill_hub
+    run -69 timeout 20 evcmd --timeout 0.1 do x
+    assert_output "evcmd: do: no hub at $EVBUS_URL: start one with evbusd -u $EVBUS_URL"
 }
 
 @test "no handler: 69 at once; no hub: 69" {

@@ -460,7 +460,8 @@ start_fold() { # OUT ARG…
     assert_refused 64 '--every: x: neither' -s state --every x -e .
     assert_refused 64 '--every and --adopt want --state' --every 5 -e .
     assert_refused 64 '-p and -q' -p -q -e .
-    assert_refused 64 '--at: ' --at -5 .
+    assert_refused 64 "--at: '-5': neither a seq of 1 or more, nor now, nor a time" --at -5 .
+    assert_refused 64 "--at: 'x': neither a seq of 1 or more, nor now, nor a time" --at x .
     assert_refused 64 '--at: ' --at first .
     assert_refused 64 '--from: ' --from yonder -e .
     assert_refused 65 'a..b' -e a..b .

@@ -111,7 +111,7 @@ C
     printf '[listener x]\non = a, b\nrun = cat "a b"\n' >d/1.conf
     printf 'nonsense' >d/2.conf.bak
     run -0 evlisten -c d
-    assert_output $'x (d/1.conf:1)\n  on = a, b\n  run = cat \'a b\'\n  jobs = 1'
+    assert_output $'# d/1.conf:1\n[listener x]\n  on = a, b\n  run = cat \'a b\'\n  jobs = 1'
     printf '[listener x]\non = a b  c\td\nrun = cat\n' >d/1.conf
     run -0 evlisten -c d
     assert_line '  on = a, b, c, d'
@@ -139,7 +139,9 @@ C
     check 'retry: at most 1000000000' 'run = cat' 'retry = 1000000001'
     check 'backoff: .*' 'run = cat' 'backoff = 1s, soon'
     check 'backoff: at most 16 waits' 'run = cat' "backoff = $(printf '1s, %.0s' {1..17})1s"
-    check 'backoff: no wait' 'run = cat' 'backoff = ,'
+    check "backoff: '': not a duration.*" 'run = cat' 'backoff = ,'
+    check "backoff: '': not a duration.*" 'run = cat' 'backoff = 1,,2'
+    check "backoff: '': not a duration.*" 'run = cat' 'backoff = 1 , 2 ,'
     check 'ack-wait: more than 0' 'run = cat' 'ack-wait = 0'
     check "keep: 'maybe': .*" 'run = cat' 'keep = maybe'
     check 'batch: it does not go with keep' 'run = cat' 'keep = yes' 'batch = 2'
@@ -169,9 +171,67 @@ C
     head -c 1100000 /dev/zero | tr '\0' '#' >one.conf
     run -78 evlisten -c one.conf
     assert_output 'evlisten: one.conf: larger than 1 MiB'
+    printf '%s\n' '[listener l' 'on = t' >one.conf
+    run -78 evlisten -c one.conf
+    assert_output 'evlisten: one.conf:1: a section is [NAME] and nothing behind it'
+    printf '%s\n' '[expect e]' 'topic = t' 'every = 0' 'run = cat' >one.conf
+    run -78 evlisten -c one.conf
+    assert_output 'evlisten: one.conf:3: [e] every: more than 0'
     printf '[listener l]\non = t\nrun = a\0b\n' >one.conf
     run -78 evlisten -c one.conf
     assert_output --partial 'one.conf:3: '
+}
+
+@test "-c: what is printed is a file that says the same" {
+    cat >l.conf <<'C'
+[listener l]
+on = a
+  b.#
+when = .a == 1
+  and .b == "x"
+run = sh -c 'echo "it'"'"'s"
+  cat'
+timeout = 0.25
+backoff = 1s 2m
+ack-wait = 1m
+[listener s]
+on = t
+shell = if true
+  then echo "$HOME"; fi
+keep = yes
+[expect e]
+topic = b, c
+every = 30d
+run = cat
+env = A=x y
+env = B=
+C
+    run -0 evlisten -c l.conf
+    assert_line '  every = 2592000s'
+    assert_line '  topic = b, c'
+    assert_line '  timeout = 0.25s'
+    [[ ${output##*expect} != *jobs* ]]
+    echo "$output" >printed.conf
+    evlisten -c printed.conf >again.conf
+    diff <(grep -v '^#' printed.conf) <(grep -v '^#' again.conf)
+    diff <(sed -n '/and/p' again.conf) - <<<'    and .b == "x"'
+}
+
+@test "no listeners: said, and with -c exit 78; a first file may come later" {
+    mkdir none
+    : >empty.conf
+    run -78 evlisten -c none
+    assert_output 'evlisten: no listeners in none'
+    run -78 evlisten -c none empty.conf
+    assert_output $'evlisten: no listeners in none\nevlisten: no listeners in empty.conf'
+    start_hub
+    start_listen none
+    assert_equal "$(<listen.err)" $'evlisten: no listeners in none\nevlisten: ready: 0 listeners'
+    printf '%s\n' '[listener l]' 'on = t' 'from = first' 'run = cat' 'publish = done' >none/1.conf
+    evpub t x
+    kill -HUP "$LISTEN_PID"
+    run -0 wait_for_events 1 done
+    assert_output x
 }
 
 @test "--test: which listeners would run, and which part says no" {
@@ -195,6 +255,11 @@ C
     echo '{"topic":' >event
     run -65 evlisten --test event l.conf
     assert_output --partial 'event:1: '
+    : >event
+    run -65 evlisten --test event l.conf
+    assert_output 'evlisten: event: no event'
+    run -64 evlisten -c --test event l.conf
+    assert_output 'evlisten: -c and --test do not go together'
 }
 
 @test "a loop is stopped at a depth, and said" {

@@ -85,9 +85,10 @@ refuses() { # STATUS TEXT INPUT ARG…
     printf 'a\n\0b\r\n\n' >file
     evpub -s a <file
     evpub -f file a </dev/null
+    evpub -f - a <file
     evpub -s a </dev/null
     replay -F '[%p]' >actual
-    { printf '['; cat file; printf ']['; cat file; printf '][]'; } | cmp - actual
+    { for _ in 1 2 3; do printf '['; cat file; printf ']'; done; printf '[]'; } | cmp - actual
 }
 
 @test "-f: no such file, a directory" {
@@ -268,6 +269,7 @@ start_() {
         replay -r "$t" | cmp - mib
     done
     run -65 evpub -f more file
+    assert_output --regexp '^evpub: file: .*1048577 bytes.*: over the hub.s limit of 1048576 \(evbusd --max-payload\)$'
     run -65 evpub -s stdin <more
     run -65 evpub line < <(echo before; cat more)
     assert_output --partial 'line 2'
@@ -285,6 +287,7 @@ start_() {
     run -65 bash -c 'ulimit -v 400000; head -c 1G /dev/zero | timeout 20 evpub a'
     assert_output --partial 'line 1'
     run -65 bash -c 'ulimit -v 400000; head -c 1G /dev/zero | timeout 20 evpub -s a'
+    assert_output --regexp ': [0-9]+ bytes or more: over the hub.s limit of 1048576 '
     assert_stored ''
 }
 
@@ -333,6 +336,9 @@ start_() {
     refuses 64 '' '' -s -0 a
     refuses 64 '' '' -s -T
     refuses 64 '' '' --live -p a b
+    refuses 64 "--expect: '-1': not a whole number of 0 or more" '' --expect -1 a b
+    refuses 64 "--at: 'bla': not a time, such as" '' --at bla a b
+    refuses 65 "line 1: not a JSON object: column 0: '{' expected" '\n' -J
     refuses 64 '' '' --timeout x a b
     refuses 64 '' '' --timeout -1 a b
     refuses 64 '' '' -u nonsense a b
@@ -341,6 +347,19 @@ start_() {
     refuses 64 '' '' -u tcp://localhost:99999 a b
     refuses 64 '' '' -p=1 a b
     assert_stored ''
+}
+
+@test "a payload that begins with - goes behind --, and who forgets that is told" {
+    start_hub
+    evpub a -- -v
+    evpub -- b -5
+    evpub c -- --
+    run -0 evsub --from first -e
+    assert_output $'-v\n-5\n--'
+    refuses 64 '-5: no such option; a payload that begins with - goes behind --; try' '' a -5
+    refuses 64 "--temp: no such option; a payload that begins with - goes behind --; try" '' -v a --temp
+    run -64 evpub -H a=b -5
+    assert_output "evpub: -5: no such option; try 'evpub --help'"
 }
 
 @test "--help and --version go to stdout, exit 0, without a hub" {

@@ -85,6 +85,10 @@ job.true.started'
         assert_regex "$stderr" '^evrun: '
     done
     run -65 evrun -t a..b -- true
+    run -65 evrun -t 'a b' -- true
+    assert_output 'evrun: a b: not a topic: it has a space'
+    run -65 evrun -t '' -- true
+    assert_output "evrun: '': not a topic: it is empty"
     run -65 evrun -t '$job' -- true
     run -65 evrun -t "$(printf 'x%.0s' {1..246})" -- true
     start_hub
@@ -318,7 +322,7 @@ job.true.started'
     assert_equal "$(tail -n +2 <<<"$stderr" | sort)" $'err\nout'
     mkfifo gate
     run -124 --separate-stderr evrun -q --max-time 500ms -t j -- sh -c 'seq 100000; exec cat gate'
-    assert_regex "${stderr_lines[0]}" 'timed out after 0.5 s .*; the last of its output:'
+    assert_regex "${stderr_lines[0]}" ': timed out after 0.5 s; the last of its output:$'
     assert_equal "${stderr_lines[-1]}" 100000
 }
 

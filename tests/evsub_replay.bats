@@ -136,6 +136,8 @@ now() { # seconds since the epoch, as --to takes them
     run -64 evsub -g g -x a
     run -64 evsub -g g --speed 1
     run -64 evsub --last-per-topic --to 3
-    run -64 evsub --to first
-    run -64 evsub --to -3
+    for wrong in first last -3 bla; do
+        run -64 evsub --to "$wrong"
+        assert_output "evsub: --to: '$wrong': neither a seq of 1 or more, nor now, nor a time"
+    done
 }

@@ -568,3 +568,17 @@ set_clock() { # OFFSET
     run -0 drain g
     assert_output 7
 }
+
+@test "options of a group that are wrong: which one, and what it was" {
+    start_hub
+    says() { # TEXT ARG…
+        run -64 timeout 20 evsub "${@:2}"
+        assert_output "evsub: $1"
+    }
+    says '--ack-wait: more than 0' -g g --ack-wait 0
+    says '--max-deliver: more than 0' -g g --max-deliver 0
+    says '--max-pending: more than 0' -g g --max-pending 0
+    says "--backoff 1,,2: '': not a duration, such as 10, 2.5, 10m or 1h30m" -g g --backoff 1,,2
+    says "'a b': a group's name is like a topic, of at most 128 bytes and 14 tokens" -g 'a b'
+    says "--count: '-1': not a whole number of 0 or more" -n -1
+}

@@ -352,3 +352,10 @@ set_clock() { # OFFSET
     wait_for_exit "$pub"
     assert_equal "$(cat pub.err)" 'evpub: job: 3 events stored'
 }
+
+@test "a spool's place that is no absolute path is passed over, and that is said" {
+    EVBUS_SPOOL=here run -0 evpub --spool job x
+    assert_line --index 0 'evpub: EVBUS_SPOOL=here: passed over: not an absolute path'
+    assert_line --index 1 --partial '1 event kept in'
+    assert_not_exists here
+}

@@ -112,27 +112,39 @@ static const evb_opt *find_row(const evb_opts *opts, int value) {
     return NULL;
 }
 
-/* Says what is wrong when getopt_long returned '?' or ':'; word is the argument it stood in. */
-static int refuse(const evb_opts *opts, int found, const char *word, evb_error *err) {
-    const evb_opt *row = find_row(opts, optopt);
-    const char *reason = found == ':' ? "an argument is missing" : row ? "it takes no argument" : "no such option";
-    if (!row && optopt > 0 && optopt < LONG_BASE)
-        return evb_fail(err, EVB_EINVAL, "-%c: %s; try '%s --help'", optopt, reason, opts->program);
-    if (row)
-        return evb_fail(err, EVB_EINVAL, "--%s: %s; try '%s --help'", row->long_name, reason, opts->program);
-    return evb_fail(err, EVB_EINVAL, "%.100s: %s; try '%s --help'", word, reason, opts->program);
+/* What there is no such option of may be meant as a payload, where a topic stands before it. */
+static int refuse_unknown(const evb_opts *opts, const char *word, bool behind_operand, evb_error *err) {
+    const char letter[] = {'-', (char)optopt, '\0'};
+    bool hint = behind_operand && strstr(opts->synopsis, "PAYLOAD");
+    return evb_fail(err, EVB_EINVAL, "%.100s: no such option%s; try '%s --help'",
+                    optopt > 0 && optopt < LONG_BASE ? letter : word,
+                    hint ? "; a payload that begins with - goes behind --" : "", opts->program);
 }
+
+/* Says what is wrong when getopt_long returned '?' or ':'; word is the argument it stood in. */
+static int refuse(const evb_opts *opts, int found, const char *word, bool behind_operand, evb_error *err) {
+    const evb_opt *row = find_row(opts, optopt);
+    if (!row)
+        return refuse_unknown(opts, word, behind_operand, err);
+    return evb_fail(err, EVB_EINVAL, "--%s: %s; try '%s --help'", row->long_name,
+                    found == ':' ? "an argument is missing" : "it takes no argument", opts->program);
+}
+
+/* Whether the next argument is an operand. */
+static bool at_operand(int argc, char **argv, int at) { return at < argc && (*argv[at] != '-' || !argv[at][1]); }
 
 static int parse_with(const evb_opts *opts, void *target, int argc, char **argv, const char *letters,
                       const struct option *longs, evb_error *err) {
     int found, rc = 0;
+    bool behind_operand = at_operand(argc, argv, 1);
     optind = 0;
     opterr = 0;
     while (!rc && (found = getopt_long(argc, argv, letters, longs, NULL)) != -1) {
         const evb_opt *row = found == '?' || found == ':' ? NULL : find_row(opts, found);
         if (!row)
-            return refuse(opts, found, argv[optind - 1], err);
+            return refuse(opts, found, argv[optind - 1], behind_operand, err);
         rc = set_named(row, target, row->arg ? optarg : NULL, "--", err);
+        behind_operand |= at_operand(argc, argv, optind);
     }
     return rc;
 }

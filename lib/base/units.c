@@ -11,6 +11,7 @@
 
 #define SECOND_NS INT64_C(1000000000)
 #define LONGEST_NS (36500 * (86400 * SECOND_NS))
+#define NOT_WHOLE "not a whole number of 0 or more"
 #define TOO_LARGE "it is too large"
 #define TOO_LONG "longer than 36500d"
 
@@ -22,7 +23,7 @@ static const char *digits(const char **at, uint64_t *value) {
         if (__builtin_mul_overflow(v, 10, &v) || __builtin_add_overflow(v, (uint64_t)(*p - '0'), &v))
             return TOO_LARGE;
     if (p == *at)
-        return "not a number";
+        return NOT_WHOLE;
     *at = p;
     *value = v;
     return NULL;
@@ -34,7 +35,7 @@ const char *evb_number_parse(const char *text, uint64_t *value) {
     if (fault)
         return fault;
     if (*text)
-        return "not a number";
+        return NOT_WHOLE;
     *value = v;
     return NULL;
 }

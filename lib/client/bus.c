@@ -374,14 +374,19 @@ bool evb_bus_expired(int64_t now, int64_t deadline, int64_t *grace_ns) {
     return now >= *grace_ns;
 }
 
-/* Held calls whose time is over: the hub has not said so itself. */
+/* Held calls whose time is over: the hub has not said so itself, or there is none. */
 static void fail_late(evb_bus *bus, int64_t now) {
     evb_error why;
+    bool late = false;
     for (evb_call *call = bus->held; call; call = call->next)
-        if (call->due_ns <= now)
+        if (call->due_ns <= now) {
             mark_sent(bus, call);
-    evb_fail(&why, EVB_ETIMEDOUT, "the hub did not answer in time");
-    fail_held(bus, is_late, now, &why);
+            late = true;
+        }
+    if (late && evb_bus_explain(bus, bus->requests, bus->was_up, &why) == EVB_ETIMEDOUT)
+        evb_fail(&why, EVB_ETIMEDOUT, "the hub did not answer in time"); /* a call has a time of its own */
+    if (late)
+        fail_held(bus, is_late, now, &why);
 }
 
 bool evb_bus_step(evb_bus *bus) {

@@ -101,24 +101,26 @@ static bool pack_settings(evb_buf *out, const evb_group_options *o) {
     return ok;
 }
 
-static const char *fault_of(const evb_group_options *o) {
-    size_t size = o->name ? strlen(o->name) : 0;
-    if (!evb_group_name_valid(o->name, size))
-        return "a group's name is like a topic, of at most 128 bytes and 14 tokens";
+static int check(const evb_group_options *o, evb_error *err) {
+    const char *name = o->name ? o->name : "";
+    if (!evb_group_name_valid(name, strlen(name)))
+        return evb_fail(err, EVB_EINVAL,
+                        "'%.140s': a group's name is like a topic, of at most 128 bytes and 14 tokens", name);
     if (o->backoff_count > EVB_BACKOFF_MAX)
-        return "at most 16 waits between deliveries";
+        return evb_fail(err, EVB_EINVAL, "at most 16 waits between deliveries");
     for (size_t i = 0; i < o->backoff_count; i++)
         if (o->backoff_ns[i] < 0)
-            return "a wait between deliveries is not negative";
-    return NULL;
+            return evb_fail(err, EVB_EINVAL, "a wait between deliveries is not negative");
+    return 0;
 }
 
 evb_membership *evb_membership_new(evb_sub *sub, const evb_group_options *options, const evb_patterns *patterns,
                                    evb_error *err) {
-    const char *fault = fault_of(options);
-    evb_membership *self = fault ? NULL : calloc(1, sizeof *self);
+    if (check(options, err))
+        return NULL;
+    evb_membership *self = calloc(1, sizeof *self);
     if (!self) {
-        evb_fail(err, fault ? EVB_EINVAL : EVB_ENOMEM, "%s", fault ? fault : "subscription: out of memory");
+        evb_fail(err, EVB_ENOMEM, "subscription: out of memory");
         return NULL;
     }
     self->sub = sub;

@@ -304,6 +304,9 @@ static int fail_parse(const json_error_t *why, evb_error *err) {
     if (code == json_error_out_of_memory)
         return evb_fail(err, EVB_ENOMEM, "out of memory");
     const char *reason = code == json_error_invalid_utf8 ? "not UTF-8" : why->text;
+    static const char array[] = "'[' or "; /* jansson would take one */
+    if (strncmp(reason, array, sizeof array - 1) == 0)
+        reason += sizeof array - 1;
     return evb_fail(err, EVB_EDATA, "not a JSON object: column %d: %s", why->column, reason);
 }
 

@@ -100,6 +100,8 @@ bool evb_group_name_valid(const char *name, size_t size) {
 
 static int fail_text(evb_error *err, const char *what, const char *text, size_t size, const char *fault) {
     int shown = size > 64 ? 64 : (int)size;
+    if (!size)
+        return evb_fail(err, EVB_EDATA, "'': not a %s: %s", what, fault);
     return evb_fail(err, EVB_EDATA, "%.*s%s: not a %s: %s", shown, text, size > 64 ? "..." : "", what, fault);
 }
 

@@ -98,8 +98,8 @@ static void faults_are_named(void **state) {
         {"--url", "--url: an argument is missing; try 'prog --help'"},
         {"-u", "--url: an argument is missing; try 'prog --help'"},
         {"--memory=1", "--memory: it takes no argument; try 'prog --help'"},
-        {"-n x", "--count: 'x': not a number"},
-        {"-n -5", "--count: '-5': not a number"},
+        {"-n x", "--count: 'x': not a whole number of 0 or more"},
+        {"-n -5", "--count: '-5': not a whole number of 0 or more"},
         {"--segment 1X", "--segment: '1X': not a size, such as 64K, 1M or 10G"},
         {"--call bad", "--call: 'bad': not good"},
     };
