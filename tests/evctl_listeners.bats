@@ -97,7 +97,8 @@ wait_for_listener() { # JSON NAME KEY…
     wait_for_text e.err 'subscribed'
     evpub t y # not its concern: it ends where the head was
     evctl group g pause
-    run wait_for_exit "$PID"
+    local status=0
+    wait_for_exit "$PID" || status=$? # not in a subshell, whose child it is not
     assert_equal "$status" 75
 }
 
