@@ -182,10 +182,10 @@ static void take_fault(void *context, int line, const char *reason) { fault(cont
 /* ---- files ---- */
 
 static void read_one(reading *r, const char *path) {
-    FILE *file = fopen(path, "re");
     r->file = keep_text(r, path, strlen(path));
     if (!r->file)
         return;
+    FILE *file = fopen(path, "re");
     if (!file) {
         fault(r, 0, "%s", strerror(errno));
     } else {
