@@ -102,7 +102,7 @@ static const char *serve_conflict(const cmd_options *o) {
 
 static const char *ask_conflict(const cmd_options *o) {
     if (o->jobs != CMD_NONE || o->cmd_timeout_ns || o->keep || o->standby || o->shell || o->ready_fd != CMD_NONE)
-        return "-j, --cmd-timeout, --keep, --standby, --shell, --ready-fd and -- CMD go with --serve";
+        return "-j, --cmd-timeout, --keep, --standby, --shell and --ready-fd go with --serve";
     return NULL;
 }
 

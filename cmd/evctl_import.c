@@ -428,10 +428,11 @@ static int write_journal(into_journal *to, evb_error *err) {
 /* Whether something stands where the journal is to be: all but an empty directory, which rename(2) replaces. */
 static bool is_there(const char *dir) {
     const struct dirent *entry;
+    struct stat st;
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     DIR *d = fd < 0 ? NULL : fdopendir(fd);
     if (!d)
-        return fd >= 0 ? close(fd), true : errno != ENOENT;
+        return fd >= 0 ? close(fd), true : lstat(dir, &st) == 0;
     while ((entry = readdir(d)) && (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0))
         continue;
     closedir(d);

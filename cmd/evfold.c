@@ -139,7 +139,7 @@ static int keep(session *s) {
 static int64_t keep_due(const session *s, int64_t now_ns) {
     if (!s->keeps || !s->ready || !is_ahead(s))
         return -1;
-    int64_t every = s->since ? s->opt.every_ns : IDLE_KEEP_NS;
+    int64_t every = s->adopted && !s->unkept ? 0 : s->since ? s->opt.every_ns : IDLE_KEEP_NS;
     if (s->unkept && every > RETRY_NS)
         every = RETRY_NS;
     int64_t due = s->kept_ns + every - now_ns;
@@ -327,7 +327,7 @@ static void keep_last_good(session *s) {
     evb_error first = s->err;
     uint64_t failed_seq = s->failed_seq;
     bool found;
-    if (!s->keeps || !s->since)
+    if (!s->keeps || (!s->since && !s->adopted))
         return; /* the file has it */
     s->keeps = s->prints = false;
     s->out.size = 0;

@@ -260,6 +260,9 @@ static int set_cursor(sub_session *s) {
     s->cursor_path = evb_paths_cursor(&env, s->opt.cursor, &s->err);
     if (!s->cursor_path)
         return s->err.code;
+    size_t size = strlen(s->cursor_path);
+    if (size >= 5 && strcmp(s->cursor_path + size - 5, ".lock") == 0)
+        return evb_fail(&s->err, EVB_EINVAL, "-c %.300s: what ends in .lock is a cursor's lock", s->opt.cursor);
     int rc = lock_cursor(s);
     rc = rc ? rc : evb_cursor_read(s->cursor_path, &s->kept, &found, &s->err);
     if (rc || !found)

@@ -389,6 +389,8 @@ teardown() {
     evpub a x
     run -0 evsub -c ./cursor -e
     assert_output x
+    run -64 evsub -c ./cursor.lock -e
+    assert_output --partial 'a cursor'
 }
 
 @test "-c: a cursor file that is not one is 65, one that cannot be made is a fault" {

@@ -284,7 +284,6 @@ static int hand_replay(evb_hub *hub, evb_group *self, evb_member *member, evb_ha
 
 static int hand_new(evb_hub *hub, evb_group *self, evb_member *member, evb_hand *hand, evb_error *err) {
     uint64_t head = evb_journal_head(hub->journal);
-    self->fault[0] = 0;
     if (self->next > head || self->pending.held_events >= HELD_MAX)
         return 0;
     return read_on(hub, self, member, hand, &self->next, head, 0, err);
@@ -300,6 +299,7 @@ int evb_group_take(evb_hub *hub, evb_group *self, evb_member *member, evb_hand *
                    evb_error *err) {
     if (self->paused)
         return 0;
+    self->fault[0] = 0; /* it may have passed, or be behind where the group goes on now */
     uint64_t most = self->settings.max_pending, has = member->holder.events;
     if (hand->room > most - (has < most ? has : most))
         hand->room = most - (has < most ? has : most);

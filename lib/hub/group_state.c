@@ -360,6 +360,8 @@ static bool cut_to_head(evb_group *group, uint64_t head) {
               remove_range(group, (head + 1) | EVB_KEY_REPLAY, UINT64_MAX);
     if (group->next > head + 1)
         group->next = head + 1;
+    if (group->replay.to > head)
+        group->replay.to = head;
     while (group->letter_count && group->letters[group->letter_count - 1].seq > head)
         group->letter_count--;
     return ok;

@@ -52,7 +52,7 @@ struct evb_journal {
     bool full;                        /* too little room: nothing is taken */
     bool broken;                      /* a sync or a truncate failed: nothing is taken any more */
     int64_t tended_ns;                /* the wall clock at the last look after it; 0: none yet */
-    size_t look_shared;               /* bytes that readings may look at beside those that each may */
+    int64_t look_on_ns;               /* for readings that find little: see reading.c */
     evb_chain chain;                  /* of the reading under way */
     evb_scan scan;                    /* its buffer serves every reader */
     uint64_t used[OPEN_SEGMENTS_MAX]; /* firsts of the sealed segments that are open, the oldest use first */

@@ -6,17 +6,16 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "journal/journal_private.h"
 
-/* Bytes looked at for one read when little of them matches, and by all between two syncs beside that: where a sync is
- * slow there are few reads, and who looks for what is rare is not to fall behind those who publish. A byte for each ns
- * that the sync took, which is about how fast they are looked at, doubles a round at most. */
-enum { LOOK = 4 * 1024 * 1024, LOOK_SHARED_MOST = 64 * 1024 * 1024 };
+/* Bytes looked at for one read when little of them matches. Where a sync is slow there are few reads, and who looks for
+ * what is rare is not to fall behind those who publish: all reads between two syncs may look on for as long as the last
+ * one took, and at so many bytes each; the clock is looked at after each step. */
+enum { LOOK = 4 * 1024 * 1024, LOOK_ON_MOST = 64 * 1024 * 1024, LOOK_STEP = 1024 * 1024 };
 
-void evb_journal_synced_in(evb_journal *self, int64_t ns) {
-    self->look_shared = ns < LOOK_SHARED_MOST ? (size_t)ns : LOOK_SHARED_MOST;
-}
+void evb_journal_synced_in(evb_journal *self, int64_t ns) { self->look_on_ns = ns; }
 
 /* Notes that the segment was used last. Returns the first of the one to close, or 0. */
 static uint64_t note_use(evb_journal *self, uint64_t first) {
@@ -68,10 +67,22 @@ typedef struct {
     const evb_gone *gone;
     uint64_t first; /* of what is left */
     evb_buf *out;
-    uint64_t next;            /* where to go on */
-    size_t looked, look_most; /* bytes */
-    bool done;                /* enough for one call */
+    uint64_t next;             /* where to go on */
+    size_t looked, step;       /* bytes: so far, and when to look at the clock */
+    int64_t left_ns, begun_ns; /* for looking on, and since when it is done; 0: not yet */
+    bool done;                 /* enough for one call */
 } reading;
+
+static bool may_look_on(reading *r) {
+    if (r->looked < r->step)
+        return true;
+    if (r->left_ns <= 0 || r->looked >= LOOK + LOOK_ON_MOST)
+        return false;
+    int64_t now = evb_clock_monotonic_ns();
+    r->begun_ns = r->begun_ns ? r->begun_ns : now;
+    r->step = r->looked + LOOK_STEP;
+    return now - r->begun_ns < r->left_ns;
+}
 
 /* Takes a record into the answer. False: the answer is complete before it. */
 static bool take_record(reading *r, const evb_record *rec, int *rc, evb_error *err) {
@@ -90,7 +101,7 @@ static bool take_record(reading *r, const evb_record *rec, int *rc, evb_error *e
     }
     r->next = rec->seq + rec->count;
     r->looked += rec->size;
-    return r->out->size < r->max && r->looked < r->look_most;
+    return r->out->size < r->max && may_look_on(r);
 }
 
 /* What is wrong with where a record stands, or NULL: in a segment seqs from `least` on ascend up to its end. Who passes
@@ -149,6 +160,8 @@ static int read_chain(evb_journal *self, reading *r, evb_error *err) {
 
 int evb_journal_read(evb_journal *self, uint64_t from, uint64_t to, size_t max, const evb_patterns *patterns,
                      evb_buf *out, uint64_t *next, evb_error *err) {
+    uint64_t end = evb_journal_active(self)->next - 1;
+    to = to < end ? to : end;
     reading r = {.from = from,
                  .to = to,
                  .max = max,
@@ -157,7 +170,8 @@ int evb_journal_read(evb_journal *self, uint64_t from, uint64_t to, size_t max, 
                  .first = evb_journal_first(self),
                  .out = out,
                  .next = from,
-                 .look_most = LOOK + self->look_shared};
+                 .step = LOOK,
+                 .left_ns = self->look_on_ns};
     if (from < evb_journal_first(self))
         return evb_fail(err, EVB_EGONE, "events before %" PRIu64 " are gone", evb_journal_first(self));
     int rc = 0;
@@ -167,8 +181,8 @@ int evb_journal_read(evb_journal *self, uint64_t from, uint64_t to, size_t max, 
     }
     while (rc == 0 && !r.done && r.next <= to)
         rc = read_segment(self, &r, err);
-    size_t shared = r.looked > LOOK ? r.looked - LOOK : 0;
-    self->look_shared -= shared < self->look_shared ? shared : self->look_shared;
+    if (r.begun_ns)
+        self->look_on_ns -= evb_clock_monotonic_ns() - r.begun_ns;
     *next = r.next;
     return out->size ? 0 : rc; /* an error behind what was read comes with the next call */
 }

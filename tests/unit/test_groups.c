@@ -932,6 +932,14 @@ static void a_journal_shorter_than_the_log(void **state) {
     publish(f, "t.a", 5);
     take(f, "one", 0, 0, 3);
     take(f, "one", 1, 3, 5);
+    evb_buf head = {0};
+    msgpack_packer p = begin(&head, "group.replay", 5, NULL);
+    msgpack_pack_uint64(&p, 1);
+    msgpack_pack_uint64(&p, 5);
+    msgpack_pack_uint64(&p, 1);
+    msgpack_pack_false(&p);
+    send_request(f, &head, false);
+    assert_string_equal(f->error, "");
     close_hub(f);
     snprintf(path, sizeof path, "%s/00000000000000000001.evj", f->dir);
     assert_int_equal(truncate(path, 0), 0);
