@@ -341,7 +341,7 @@ own_name() {
 }
 
 teardown() {
-    [[ -z ${NAME_FILE:-} ]] || rm -f "$NAME_FILE"
+    [[ -z ${NAME_FILE:-} ]] || rm -f "$NAME_FILE" "$NAME_FILE.lock"
     evb_teardown
 }
 
