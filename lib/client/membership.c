@@ -44,8 +44,7 @@ struct evb_membership {
     bool to_join; /* it is to be asked */
     bool asking;  /* an answer is owed */
     bool more;    /* there may be events to take */
-    bool
-        filled; /* an answer brought none while some were in hand: perhaps for that; more when some of them are done */
+    bool filled;  /* an answer brought none, perhaps for those in hand: there may be some when one of them is done */
     bool leaving, left, ever;
     uint64_t window, at_once;
     bool working;        /* by the options */
