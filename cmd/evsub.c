@@ -81,7 +81,7 @@ static sub_outcome fault_of(const sub_session *s) {
 static sub_outcome wait_for_more(sub_session *s) {
     struct pollfd fds[2] = {{signals_fd(), POLLIN, 0}, {STDOUT_FILENO, 0, 0}};
     int64_t now = evb_clock_monotonic_ns(), timeout = sub_cursor_due(s, now);
-    if (s->new_event || !s->ready)
+    if (s->new_event)
         s->idle_since_ns = now;
     s->new_event = false;
     if (s->opt.idle_ns >= 0 && s->ready) {

@@ -194,7 +194,7 @@ static int64_t patience(runner *r) {
     int64_t wait = sub_cursor_due(s, now);
     if (due != INT64_MAX)
         wait = least(wait, due > now ? due - now : 0);
-    if (s->new_event || !s->ready || evb_pool_events(r->pool))
+    if (s->new_event || evb_pool_events(r->pool))
         s->idle_since_ns = now;
     s->new_event = false;
     if (s->opt.idle_ns < 0 || !s->ready || r->why != GO_ON)

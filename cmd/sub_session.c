@@ -38,6 +38,7 @@ int64_t sub_cursor_due(const sub_session *s, int64_t now_ns) {
  * event: the first, not yet printed, or NULL if none has come. */
 int sub_become_ready(sub_session *s, const evb_event *event) {
     s->ready = true;
+    s->idle_since_ns = evb_clock_monotonic_ns();
     if (!s->kept) {
         s->handed = event && event->seq ? event->seq : evb_sub_position(s->sub);
         int rc = sub_keep_cursor(s);

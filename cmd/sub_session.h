@@ -57,7 +57,7 @@ struct sub_session {
     uint64_t printed;      /* events */
     uint64_t handed, kept; /* positions: all before it is written; what the cursor file says. 0: none yet */
     int64_t kept_ns;       /* when the cursor was last written */
-    int64_t idle_since_ns; /* start of the wait for the next event */
+    int64_t idle_since_ns; /* start of the wait for the next event; set from `ready` on */
     bool new_event;        /* an event has come since that was set */
     double speed;          /* of the replay; 0: at once */
     int64_t begun_ns;      /* when the replay began, by our clock… */

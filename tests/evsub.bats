@@ -161,6 +161,19 @@ five_events() {
     run -0 sub --from first -e -n 9 -W 5
 }
 
+@test "-W: begins when it is subscribed, also where the hub has answered before it waited" {
+    skip_if_sanitized
+    cc -shared -fPIC -Wall -Werror -o patient.so "$ROOT/tests/peers/patient.c"
+    start_hub
+    LD_PRELOAD=$PWD/patient.so start_sub out -n 1 -W 60 t
+    LD_PRELOAD=$PWD/patient.so start_sub ran -n 1 -W 60 t -- cat
+    local running=$SUB_PID printed=${STARTED[-2]}
+    evpub t here
+    wait_for_exit "$printed"
+    wait_for_exit "$running"
+    [[ $(cat out ran) == $'here\nhere' ]]
+}
+
 @test "-e ends at the head that stood at the start, while a publisher goes on" {
     start_hub
     mkfifo go

@@ -182,8 +182,6 @@ wait_for_exit() { # PID [SECONDS]
     { read -r -t "$seconds" <>"$clock" || { : >"$clock.late" && kill -KILL "$pid"; }; } 2>/dev/null 3>&- &
     watchdog=$!
     wait "$pid" || status=$?
-    # bash 5.2 can lose sight of a process that ends just now ("wait_for: No record of process"), and knows it when asked again.
-    ((status != 127)) || { status=0 && wait "$pid" 2>/dev/null; } || status=$?
     kill "$watchdog" 2>/dev/null || true
     wait "$watchdog" 2>/dev/null || true
     forget "$pid"
