@@ -137,6 +137,7 @@ static int run_editor(const char *path, evb_error *err) {
     pid_t pid = 0;
     int status = 0;
     fflush(stdout);
+    signal(SIGCHLD, SIG_DFL); /* ignored, nobody would learn how it ends */
     for (int i = 0; i < SIGNAL_COUNT; i++)
         sigaction(SIGNALS[i], &ignore, &before[i]);
     int rc = spawn(editor(), path, &pid);

@@ -508,8 +508,8 @@ int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN);
     int rc = fold_options_read(&s.opt, argc, argv, &asked, &s.err);
     if (!rc && !asked) {
+        rc = open_session(&s); /* a signal until then ends it at once: nothing has begun */
         signals_catch(2);
-        rc = open_session(&s);
     }
     if (rc)
         say(s.err.text);

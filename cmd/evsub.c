@@ -81,12 +81,9 @@ static sub_outcome fault_of(const sub_session *s) {
 static sub_outcome wait_for_more(sub_session *s) {
     struct pollfd fds[2] = {{signals_fd(), POLLIN, 0}, {STDOUT_FILENO, 0, 0}};
     int64_t now = evb_clock_monotonic_ns(), timeout = sub_cursor_due(s, now);
-    if (s->new_event)
-        s->idle_since_ns = now;
-    s->new_event = false;
     if (s->opt.idle_ns >= 0 && s->ready) {
-        int64_t left = s->idle_since_ns + s->opt.idle_ns - now;
-        if (left <= 0)
+        int64_t left = sub_idle_left(s, now);
+        if (left == 0)
             return END_IDLE;
         timeout = timeout < 0 || left < timeout ? left : timeout;
     }
@@ -158,7 +155,7 @@ static sub_outcome take_event(sub_session *s, const evb_event *event) {
         evb_fail(&s->err, EVB_ENOMEM, "out of memory");
         return END_FAULT;
     }
-    s->new_event = true;
+    s->idle_anew = true;
     if (++s->printed == s->opt.count)
         return END_COUNT;
     return s->out.size >= WRITE_SIZE ? write_full(s) : GO_ON;
@@ -234,8 +231,8 @@ int main(int argc, char **argv) {
     int rc = sub_parse(&s, argc, argv, &asked);
     bool go = !rc && !asked && !nothing_to_do(&s);
     if (go) {
+        rc = sub_open(&s); /* a signal until then ends it at once: nothing has begun */
         signals_catch(s.opt.command ? 3 : 2);
-        rc = sub_open(&s);
     }
     if (rc)
         say(s.err.text);

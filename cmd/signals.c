@@ -72,6 +72,7 @@ void signals_catch(int deadly) {
     deadly_count = deadly;
     if (pipe2(wake, O_CLOEXEC | O_NONBLOCK) < 0)
         return;
+    signal(SIGCHLD, SIG_DFL); /* ignored, nobody would learn how a command ends */
     sigaction(SIGINT, &stop, NULL);
     sigaction(SIGTERM, &stop, NULL);
     sigaction(SIGALRM, &tick, NULL);

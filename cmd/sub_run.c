@@ -35,6 +35,7 @@ typedef struct {
     uint64_t added;  /* events ever; the tag of the next, and of open[first] it is added - count */
     sub_outcome why; /* not GO_ON: takes no more events, and ends so when none is left */
     bool told;       /* a second signal was passed on */
+    bool heard;      /* the first was heeded */
 } runner;
 
 /* ---- which are done ---- */
@@ -96,6 +97,9 @@ static void settle(runner *r, const evb_event *event, const evb_outcome *outcome
 static void ended(void *context, const evb_event *event, uint64_t tag, const evb_outcome *outcome) {
     runner *r = context;
     bool undone = outcome->result != EVB_RUN_DONE && !outcome->reason;
+    r->s->idle_anew = true;
+    if (undone && signals_caught && r->why != END_FAULT && r->why != END_STRICT)
+        r->why = END_SIGNAL; /* -n or -e had ended the taking, but not all is done */
     if (r->s->opt.group) {
         if (!undone)
             settle(r, event, outcome);
@@ -138,7 +142,7 @@ static bool take_one(runner *r, const evb_event *event) {
     sub_session *s = r->s;
     if (!sub_wants(s, event) && pass_over(r, event))
         return true;
-    s->new_event = true;
+    s->idle_anew = true;
     if (!evb_pool_add(r->pool, event, r->added) || (!s->opt.group && !note_open(r, event->seq))) {
         evb_fail(&s->err, EVB_ENOMEM, "out of memory");
         fail(r);
@@ -175,7 +179,8 @@ static void heed_signals(runner *r) {
     signals_clear();
     if (!signals_caught)
         return;
-    if (r->why == GO_ON || signals_count == 1) {
+    if (!r->heard) {
+        r->heard = true;
         stop(r, END_SIGNAL);
         evb_pool_drain(r->pool);
     }
@@ -194,15 +199,14 @@ static int64_t patience(runner *r) {
     int64_t wait = sub_cursor_due(s, now);
     if (due != INT64_MAX)
         wait = least(wait, due > now ? due - now : 0);
-    if (s->new_event || evb_pool_events(r->pool))
-        s->idle_since_ns = now;
-    s->new_event = false;
+    bool busy = s->idle_anew || evb_pool_events(r->pool); /* more may be there that nobody has asked for yet */
+    s->idle_anew = busy;
     if (s->opt.idle_ns < 0 || !s->ready || r->why != GO_ON)
         return wait;
-    int64_t left = s->idle_since_ns + s->opt.idle_ns - now;
-    if (left <= 0)
+    int64_t left = sub_idle_left(s, now);
+    if (left == 0 && !busy)
         stop(r, END_IDLE);
-    return least(wait, left > 0 ? left : 0);
+    return least(wait, left);
 }
 
 static void wait_for_more(runner *r) {

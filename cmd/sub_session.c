@@ -38,7 +38,7 @@ int64_t sub_cursor_due(const sub_session *s, int64_t now_ns) {
  * event: the first, not yet printed, or NULL if none has come. */
 int sub_become_ready(sub_session *s, const evb_event *event) {
     s->ready = true;
-    s->idle_since_ns = evb_clock_monotonic_ns();
+    s->idle_anew = true;
     if (!s->kept) {
         s->handed = event && event->seq ? event->seq : evb_sub_position(s->sub);
         int rc = sub_keep_cursor(s);
@@ -52,6 +52,16 @@ int sub_become_ready(sub_session *s, const evb_event *event) {
         return evb_fail_errno(&s->err, EVB_EIO, errno, "--ready-fd %d", fd);
     close(fd);
     return 0;
+}
+
+int64_t sub_idle_left(sub_session *s, int64_t now_ns) {
+    static const int64_t overslept_ns = 250 * EVB_MILLISECOND_NS;
+    if (s->idle_anew)
+        s->idle_due_ns = now_ns + s->opt.idle_ns;
+    else if (now_ns - s->idle_due_ns > overslept_ns)
+        s->idle_due_ns = now_ns + overslept_ns;
+    s->idle_anew = false;
+    return s->idle_due_ns > now_ns ? s->idle_due_ns - now_ns : 0;
 }
 
 static void on_note(void *context, evb_note note, uint64_t value) {

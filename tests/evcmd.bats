@@ -287,6 +287,23 @@ wait_running() {
     assert_output other
 }
 
+@test "SIGTERM with nothing in hand and no hub: it does not wait for one" {
+    start_hub
+    start_handler --timeout 0 slow -- cat
+    kill_hub
+    kill -TERM "$HANDLER_PID"
+    ends_with 143 "$HANDLER_PID"
+}
+
+@test "started with SIGCHLD ignored: how a command ends is known" {
+    start_hub
+    printf '#!/bin/sh\nexec env --ignore-signal=CHLD evcmd "$@"\n' >deaf
+    chmod +x deaf
+    start_ready handler.out handler.err ./deaf --serve t -- sed s/x/done/
+    run -0 timeout 20 evcmd t x
+    assert_output 'done'
+}
+
 @test "a command and its outcome are events, with who asked and why" {
     start_hub
     start_handler pay -- sh -c 'cat; test "$EVBUS_H_X" = 1'

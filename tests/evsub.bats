@@ -174,6 +174,32 @@ five_events() {
     [[ $(cat out ran) == $'here\nhere' ]]
 }
 
+@test "-W: a reader that was itself stopped reads first what came meanwhile" {
+    start_hub
+    start_sub out -n 1 -W 0.3 t
+    kill -STOP "$SUB_PID"
+    evpub t here
+    run -0 evsub -W 0.8 t # while the other's time passes
+    kill -CONT "$SUB_PID"
+    wait_for_exit "$SUB_PID"
+    [[ $(cat out) == here ]]
+}
+
+@test "a signal ends it also while a hub that is stopped is asked how far it is" {
+    start_hub
+    evpub t x
+    evsub -c ./cursor --from first -n 1 t
+    kill -STOP "$HUB_PID"
+    mkfifo clock
+    start evsub --timeout 0 -c ./cursor t
+    local pid=$PID status=0
+    read -r -t 0.3 <>clock || true # so that it asks
+    kill -TERM "$pid"
+    wait_for_exit "$pid" || status=$?
+    kill -CONT "$HUB_PID"
+    assert_equal "$status" 143
+}
+
 @test "-e ends at the head that stood at the start, while a publisher goes on" {
     start_hub
     mkfifo go

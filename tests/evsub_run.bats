@@ -237,6 +237,49 @@ H
     assert_output $'2 1\n3 1'
 }
 
+@test "a signal when -n has taken its last: what is not begun is not done, and so says the exit status" {
+    start_hub
+    seq 3 | evpub t
+    mkfifo gate
+    start_sub out --from first -n 3 -j 3 t -- sh -c 'echo "$EVBUS_SEQ" >>begun; read -r _ <gate'
+    wait_for_lines begun 1
+    kill -TERM "$SUB_PID"
+    echo >gate
+    status=0
+    wait_for_exit "$SUB_PID" || status=$?
+    assert_equal "$status" 143
+    assert_equal "$(cat begun)" 1
+}
+
+@test "two signals at once, when -n has taken its last: nothing more is begun, and the second is passed on" {
+    start_hub
+    seq 3 | evpub t
+    mkfifo gate
+    start_sub out --from first -n 3 -j 3 t -- sh -c 'echo "$EVBUS_SEQ" >>begun; read -r _ <gate'
+    wait_for_lines begun 1
+    kill -STOP "$SUB_PID"
+    kill -TERM "$SUB_PID"
+    kill -INT "$SUB_PID"
+    kill -CONT "$SUB_PID"
+    status=0
+    wait_for_exit "$SUB_PID" || status=$?
+    [[ $status == 143 || $status == 130 ]] # which of two is delivered first is the kernel's choice
+    assert_equal "$(cat begun)" 1
+}
+
+@test "started with SIGCHLD ignored: how a command ends is known" {
+    start_hub
+    seq 3 | evpub t
+    run -0 --separate-stderr env --ignore-signal=CHLD evsub --from first -e t -- sh -c 'echo "$EVBUS_SEQ"'
+    assert_output $'1\n2\n3'
+    assert_equal "$stderr" ''
+    run -0 --separate-stderr env --ignore-signal=CHLD evsub -g g --from first -e --max-deliver 1 t -- false
+    assert_output ''
+    run -0 evctl dead list g -J
+    assert_equal "$(jq -r .reason <<<"$output" | sort -u)" 'exit 1'
+    run -0 env --ignore-signal=CHLD VISUAL='echo edited >' evctl dead retry --edit "$(jq -s '.[0].seq' <<<"$output")"
+}
+
 @test "a command that prints 100 MiB, on stdout and stderr" {
     start_hub
     publish t 1
@@ -303,6 +346,13 @@ H
     run -1 evsub -n 9 -W 0.2 -c ./cursor -- cat
     assert_output 345
     assert_equal "$(cat cursor)" 6
+}
+
+@test "-W with a command: begins at the command's end, also where that comes after it is over" {
+    start_hub
+    seq 5 | evpub t
+    run -0 evsub --from first -n 5 -W 0 t -- cat
+    assert_output 12345
 }
 
 @test "a live reader whose command is slow misses nothing" {
