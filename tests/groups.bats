@@ -92,6 +92,16 @@ wait_for_groups() { # TEXT
     timeout "$PATIENCE" "$PYTHON" "$ROOT/tests/peers/ask.py" groups '' "$1" >/dev/null
 }
 
+@test "a signal with nothing in hand and no hub: it does not wait for one" {
+    start_hub
+    start_sub out --timeout 0 -g g t
+    kill_hub
+    kill -TERM "$SUB_PID"
+    local status=0
+    wait_for_exit "$SUB_PID" || status=$?
+    assert_equal "$status" 143
+}
+
 @test "at work while the hub is restarted: still a member, and what it has done counts" {
     start_hub
     evpub a 1

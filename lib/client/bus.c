@@ -188,7 +188,7 @@ static void finish_held(evb_bus *bus, evb_call *call, const evb_reply *reply) {
 typedef bool pick_fn(const evb_call *call, int64_t value);
 
 static bool is_old(const evb_call *call, int64_t last) { return call->id <= (uint64_t)last; }
-static bool is_late(const evb_call *call, int64_t now) { return call->due_ns <= now; }
+static bool is_late(const evb_call *call, int64_t now) { return call->grace_ns && call->grace_ns <= now; }
 static bool is_lost(const evb_call *call, int64_t unused) {
     (void)unused;
     return call->was_sent && !call->again;
@@ -358,6 +358,8 @@ int evb_bus_explain(const evb_bus *bus, evb_channel *channel, bool was_up, evb_e
 /* The hub owes an answer for longer than the timeout. */
 static void give_up(evb_bus *bus) {
     evb_error why;
+    for (evb_call *call = bus->held; call; call = call->next)
+        mark_sent(bus, call);
     evb_bus_explain(bus, bus->requests, bus->was_up, &why);
     fail_calls(bus, &why);
 }
@@ -379,7 +381,7 @@ static void fail_late(evb_bus *bus, int64_t now) {
     evb_error why;
     bool late = false;
     for (evb_call *call = bus->held; call; call = call->next)
-        if (call->due_ns <= now) {
+        if (evb_bus_expired(now, call->due_ns, &call->grace_ns)) {
             mark_sent(bus, call);
             late = true;
         }
@@ -412,7 +414,7 @@ static int64_t next_deadline(const evb_bus *bus) {
     if (is_owed(bus) && bus->retry_ns)
         at = least(at, bus->retry_ns);
     for (const evb_call *call = bus->held; call; call = call->next)
-        at = least(at, call->due_ns);
+        at = least(at, call->grace_ns ? call->grace_ns : call->due_ns);
     for (evb_driven *d = bus->driven; d; d = d->next)
         at = d->ready(d->context) ? 0 : least(at, d->deadline(d->context));
     return at;

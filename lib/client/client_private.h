@@ -46,6 +46,7 @@ struct evb_call {
     bool on_way;            /* given to the connection that there is */
     bool was_sent;          /* it may have reached a hub */
     int64_t due_ns;         /* monotonic; of one that is held; INT64_MAX: none */
+    int64_t grace_ns;       /* of that: see evb_bus_expired */
     const uint64_t *latest; /* or NULL: the head ends with this number, of 9 bytes, as it stands when it is sent */
     evb_frame *frame;       /* or NULL */
     evb_done_fn *done;

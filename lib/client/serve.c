@@ -170,18 +170,22 @@ static void served(void *context, evb_call *call, const evb_reply *reply) {
         send_stop(self);
 }
 
+static size_t in_hand(const evb_serve *self) {
+    size_t count = 0;
+    for (size_t i = 0; i < self->slot_count; i++)
+        count += self->slots[i].state != SLOT_IDLE;
+    return count;
+}
+
 /* serve [token, topic, standby, pid, slots, token before or nil, claims]. Who has served before is not turned away where
  * another was quicker after the hub's restart: what it has in hand is to come to its end. */
 static bool pack_serve(evb_serve *self, msgpack_packer *p) {
-    size_t claims = 0;
-    for (size_t i = 0; i < self->slot_count; i++)
-        claims += self->slots[i].state != SLOT_IDLE;
     bool ok = !evb_mp_pack_str(p, self->token, strlen(self->token)) &&
               !evb_mp_pack_str(p, self->topic, self->topic_size) &&
               !(self->standby || self->ever ? msgpack_pack_true(p) : msgpack_pack_false(p)) &&
               !msgpack_pack_uint64(p, (uint64_t)getpid()) && !msgpack_pack_uint64(p, self->slot_count) &&
               !(*self->was ? evb_mp_pack_str(p, self->was, strlen(self->was)) : msgpack_pack_nil(p)) &&
-              !msgpack_pack_array(p, claims);
+              !msgpack_pack_array(p, in_hand(self));
     for (size_t i = 0; ok && i < self->slot_count; i++)
         if (self->slots[i].state != SLOT_IDLE)
             ok = !msgpack_pack_array(p, 2) && !msgpack_pack_uint64(p, i) &&
@@ -213,7 +217,13 @@ void evb_serving_join(evb_serving *self, const char *token) {
     send_serve(self);
 }
 
-void evb_serving_part(evb_serving *self) { self->joined = self->stop_sent = false; }
+/* Who stops with nothing in hand has nothing to tell a hub that comes back. */
+static void stop_alone(evb_serve *self) { self->stopped |= self->stopping && in_hand(self) == 0; }
+
+void evb_serving_part(evb_serving *self) {
+    self->joined = self->stop_sent = false;
+    stop_alone(self);
+}
 
 /* ---- making and unmaking ---- */
 
@@ -291,14 +301,7 @@ static bool read_command(evb_serve *self, const slot *s, evb_event *event) {
 }
 
 /* Whether nothing is in hand, and the hub has taken every outcome. */
-static bool is_done(const evb_serve *self) {
-    if (!self->stopped)
-        return false;
-    for (size_t i = 0; i < self->slot_count; i++)
-        if (self->slots[i].state != SLOT_IDLE)
-            return false;
-    return true;
-}
+static bool is_done(const evb_serve *self) { return self->stopped && in_hand(self) == 0; }
 
 bool evb_serving_ready(const evb_serving *self) { return self->ready > 0 || is_done(self); }
 
@@ -383,6 +386,6 @@ void evb_serve_stop(evb_serve *self) {
     self->stopping = true;
     if (self->joined)
         send_stop(self);
-    else if (!self->ever)
-        self->stopped = true;
+    else
+        stop_alone(self);
 }

@@ -578,6 +578,12 @@ int evb_sub_leave_start(evb_sub *self, evb_error *err) {
     return 0;
 }
 
+static int not_told(int64_t patience_ns, evb_error *err) {
+    return evb_fail(err, EVB_ETIMEDOUT,
+                    "leaving: the hub took nothing for %.3g s: what was done last may be handed out again",
+                    (double)patience_ns / 1e9);
+}
+
 /* Waits until it has left. A hub that answers, but turns us away again and again, keeps no bus waiting: what is bounded here
  * is the time in which it takes nothing of what is to be told. */
 static int wait_left(evb_sub *self, evb_error *err) {
@@ -587,6 +593,8 @@ static int wait_left(evb_sub *self, evb_error *err) {
     int rc;
     while ((rc = next_of_leaving(self, err)) == EVB_NOTHING) {
         uint64_t untold = evb_membership_untold(self->group);
+        if (!untold && evb_channel_look(self->feed) != EVB_CHANNEL_UP)
+            return EVB_END; /* there is nothing to tell, and nobody */
         now = evb_clock_monotonic_ns();
         if (untold < least) {
             due = now + patience;
@@ -594,9 +602,7 @@ static int wait_left(evb_sub *self, evb_error *err) {
         }
         least = untold < least ? untold : least;
         if (evb_bus_expired(now, due, &grace))
-            return evb_fail(err, EVB_ETIMEDOUT,
-                            "leaving: the hub took nothing for %.3g s: what was done last may be handed out again",
-                            (double)patience / 1e9);
+            return untold ? not_told(patience, err) : EVB_END;
         if (evb_bus_wait(self->bus, NULL, 0, (grace ? grace : due) - now, err) < 0)
             return EVB_EIO;
     }

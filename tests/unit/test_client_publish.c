@@ -369,6 +369,33 @@ static void a_silent_hub_ends_the_wait(void **state) {
     assert_int_equal(evb_pub_add(f->pub, &(evb_event){.topic = "t", .topic_size = 1}, &f->err), EVB_ETIMEDOUT);
 }
 
+static void note_code(void *context, int code, evb_answer *answer, const evb_error *why) {
+    (void)answer;
+    (void)why;
+    *(int *)context = code;
+}
+
+static void count_asked(void *hub, const char *op) { ((fake_hub *)hub)->statuses += strcmp(op, "call") == 0; }
+
+/* It is given up with the others, before its own time is over; a hub may have handed it on. */
+static void a_silent_hub_leaves_a_command_unknown(void **state) {
+    fixture *f = *state;
+    int code = 0;
+    f->hub->mute = true;
+    f->hub->before = count_asked;
+    fake_up(f->hub);
+    open_bus(f, SHORT_NS);
+    const evb_event command = {.topic = "t", .topic_size = 1};
+    const evb_command_options options = {.timeout_ns = 60 * EVB_SECOND_NS};
+    assert_int_equal(evb_bus_ask(f->bus, &command, &options, note_code, &code, &f->err), 0);
+    for (int i = 0; i < ROUNDS && !f->hub->statuses; i++)
+        turn(f);
+    assert_int_equal(code, 0);
+    assert_int_equal(add(f, "t", "x", 1), 0);
+    assert_int_equal(evb_pub_drain(f->pub, &f->err), EVB_ETIMEDOUT);
+    assert_int_equal(code, EVB_EUNKNOWN);
+}
+
 static void a_hub_may_start_later(void **state) {
     fixture *f = *state;
     fake_up(f->hub);
@@ -514,6 +541,7 @@ int main(void) {
         T(no_hub_was_ever_there),
         T(a_hub_that_was_there_is_waited_for),
         T(a_silent_hub_ends_the_wait),
+        T(a_silent_hub_leaves_a_command_unknown),
         T(a_hub_may_start_later),
         T(what_may_not_be_published),
         T(large_payloads_ask_once),
