@@ -112,8 +112,10 @@ static bool is_owed(const evb_bus *bus) { return bus->first || bus->held; }
 
 static void connect_requests(evb_bus *bus) {
     bus->retry_ns = 0;
-    if (evb_channel_open(bus->requests, NULL))
+    if (evb_channel_open(bus->requests, NULL)) {
+        bus->retry_ns = evb_clock_monotonic_ns() + evb_bus_backoff(&bus->backoff_ns);
         return;
+    }
     for (evb_call *call = bus->first; call; call = call->next)
         transmit(bus, call);
     for (evb_call *call = bus->held; call; call = call->next)

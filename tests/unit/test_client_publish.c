@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -396,6 +397,32 @@ static void a_silent_hub_leaves_a_command_unknown(void **state) {
     assert_int_equal(code, EVB_EUNKNOWN);
 }
 
+static void *give_descriptors(void *limit) {
+    usleep(30000);
+    setrlimit(RLIMIT_NOFILE, limit);
+    return NULL;
+}
+
+/* A wait without an end tries again by itself. */
+static void no_descriptor_is_left_for_a_while(void **state) {
+    fixture *f = *state;
+    struct rlimit before, none;
+    pthread_t giver;
+    fake_up(f->hub);
+    fake_start_thread(f->hub);
+    open_bus(f, -1);
+    int next = dup(STDERR_FILENO);
+    close(next);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = (struct rlimit){(rlim_t)next, before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    assert_int_equal(add(f, "t", "x", 1), 0);
+    assert_int_equal(pthread_create(&giver, NULL, give_descriptors, &before), 0);
+    assert_int_equal(evb_pub_drain(f->pub, &f->err), 0);
+    pthread_join(giver, NULL);
+    assert_runs(f, 1);
+}
+
 static void a_hub_may_start_later(void **state) {
     fixture *f = *state;
     fake_up(f->hub);
@@ -542,6 +569,7 @@ int main(void) {
         T(a_hub_that_was_there_is_waited_for),
         T(a_silent_hub_ends_the_wait),
         T(a_silent_hub_leaves_a_command_unknown),
+        T(no_descriptor_is_left_for_a_while),
         T(a_hub_may_start_later),
         T(what_may_not_be_published),
         T(large_payloads_ask_once),
