@@ -4,7 +4,8 @@
  * gets goes to all of it. With one it stays in evrun's group: only so can it read the terminal and be stopped, continued
  * and put in the foreground together with evrun by a shell. What the terminal sends (^C, ^Z) then reaches both, and is not
  * forwarded; what another process sends to evrun goes to the job's process.
- * Signals are forwarded by the handler itself, so that nothing that evrun waits for delays them.
+ * Signals are forwarded by the handler itself, so that nothing that evrun waits for delays them. One that comes before there
+ * is a job goes to the job as soon as it is there, the terminal's, too, which the job has not got.
  * Invariant: `target` is set only while the job is not reaped: evb_child_step reaps it with the signals blocked. */
 #include "run_job.h"
 
@@ -23,7 +24,7 @@ enum { FORWARDED_COUNT = sizeof FORWARDED / sizeof *FORWARDED };
 static sigset_t ignored, caught;
 static bool shared;
 static volatile sig_atomic_t target, pid; /* of signals, as kill(2) takes it; the job's */
-static volatile sig_atomic_t interrupted; /* by a signal that found no job */
+static volatile sig_atomic_t interrupted; /* by this signal, which found no job */
 
 /* Stops evrun as SIGTSTP does: not at all where no shell could continue it (an orphaned process group). */
 static void stop(void) {
@@ -45,7 +46,7 @@ static void forward(int sig, siginfo_t *info, void *context) {
     if (target && !has_it)
         kill(target, sig);
     if (!target && sig != SIGCONT && sig != SIGTSTP)
-        interrupted = 1;
+        interrupted = sig;
     if (sig == SIGTSTP)
         stop();
     errno = keep;
@@ -91,10 +92,13 @@ evb_child *run_job_start(const char *const *argv, const char *const *environment
                                    .timeout_ns = max_ns,
                                    .shared = shared,
                                    .ignored = &ignored};
-    sigprocmask(SIG_BLOCK, &caught, &before);
     evb_child *child = evb_child_new(&how, err);
+    sigprocmask(SIG_BLOCK, &caught, &before);
     pid = child ? evb_child_pid(child) : 0;
     target = child ? evb_child_target(child) : 0;
+    if (child && interrupted)
+        kill(target, interrupted);
+    interrupted = 0;
     sigprocmask(SIG_SETMASK, &before, NULL);
     return child;
 }
