@@ -260,6 +260,16 @@ job.true.started'
     assert_equal "$(event_of j.failed '[.signal, .timed_out]')" '["SIGTERM",null]'
 }
 
+@test "a signal that comes just before evrun waits for a reader of the output is heeded" {
+    skip_if_sanitized
+    start_hub
+    mkfifo out
+    exec {reader}<>out
+    untimely wait start_run out -t j -- head -c 100000 /dev/zero
+    assert_ends "$RUN_PID" 0
+    assert_equal "$(event_of j.succeeded .exit)" 0
+}
+
 @test "--max-time: SIGTERM, and the job has failed with 124" {
     start_hub
     mkfifo gate
