@@ -4,12 +4,16 @@
  * gets goes to all of it. With one it stays in evrun's group: only so can it read the terminal and be stopped, continued
  * and put in the foreground together with evrun by a shell. What the terminal sends (^C, ^Z) then reaches both, and is not
  * forwarded; what another process sends to evrun goes to the job's process.
- * Signals are forwarded by the handler itself, so that nothing that evrun waits for delays them.
- * Invariant: `target` is set only while the job is not reaped: evb_child_step reaps it with the signals blocked. */
+ * Signals are forwarded by the handler itself, so that nothing that evrun waits for delays them. One that comes before there
+ * is a job goes to the job as soon as it is there, the terminal's, too, which the job has not got.
+ * Invariants: `target` is set only while the job is not reaped: evb_child_step reaps it with the signals blocked, so that
+ * none is forwarded to a pid that is another's by then. They stay blocked up to the wait, which lets them in: else one that
+ * comes between a look at `interrupted` and the wait would not end that. */
 #include "run_job.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -23,7 +27,7 @@ enum { FORWARDED_COUNT = sizeof FORWARDED / sizeof *FORWARDED };
 static sigset_t ignored, caught;
 static bool shared;
 static volatile sig_atomic_t target, pid; /* of signals, as kill(2) takes it; the job's */
-static volatile sig_atomic_t interrupted; /* by a signal that found no job */
+static volatile sig_atomic_t interrupted; /* by this signal, which found no job */
 
 /* Stops evrun as SIGTSTP does: not at all where no shell could continue it (an orphaned process group). */
 static void stop(void) {
@@ -45,7 +49,7 @@ static void forward(int sig, siginfo_t *info, void *context) {
     if (target && !has_it)
         kill(target, sig);
     if (!target && sig != SIGCONT && sig != SIGTSTP)
-        interrupted = 1;
+        interrupted = sig;
     if (sig == SIGTSTP)
         stop();
     errno = keep;
@@ -91,31 +95,42 @@ evb_child *run_job_start(const char *const *argv, const char *const *environment
                                    .timeout_ns = max_ns,
                                    .shared = shared,
                                    .ignored = &ignored};
-    sigprocmask(SIG_BLOCK, &caught, &before);
     evb_child *child = evb_child_new(&how, err);
+    sigprocmask(SIG_BLOCK, &caught, &before);
     pid = child ? evb_child_pid(child) : 0;
     target = child ? evb_child_target(child) : 0;
+    if (child && interrupted)
+        kill(target, interrupted);
+    interrupted = 0;
     sigprocmask(SIG_SETMASK, &before, NULL);
     return child;
 }
 
-/* A step in which the job may be reaped: no signal is forwarded to a pid that is another's by then. */
+/* A step in which the job may be reaped; true when there is no more to wait for. */
 static bool step(evb_child *child) {
-    sigset_t before;
-    sigprocmask(SIG_BLOCK, &caught, &before);
-    bool done = evb_child_step(child);
-    if (evb_child_ended(child))
+    bool done = evb_child_step(child), ended = evb_child_ended(child);
+    if (ended)
         target = 0;
-    sigprocmask(SIG_SETMASK, &before, NULL);
-    return done;
+    return done || (ended && interrupted);
+}
+
+/* Waits for the job, or for a signal that is not among the blocked. */
+static void wait_for_more(evb_child *child, const sigset_t *blocked) {
+    struct pollfd fds[EVB_CHILD_FDS];
+    size_t count = evb_child_fds(child, fds);
+    int64_t due = evb_child_deadline(child), now = evb_clock_monotonic_ns(), left = due > now ? due - now : 0;
+    const struct timespec most = {left / EVB_SECOND_NS, left % EVB_SECOND_NS};
+    ppoll(fds, count, due == INT64_MAX ? NULL : &most, blocked);
 }
 
 void run_job_wait(evb_child *child) {
-    struct pollfd fds[EVB_CHILD_FDS];
-    while (!step(child) && !(evb_child_ended(child) && interrupted)) {
-        int64_t due = evb_child_deadline(child), now = evb_clock_monotonic_ns();
-        size_t count = evb_child_fds(child, fds);
-        poll(fds, count, due == INT64_MAX ? -1 : evb_clock_poll_ms(due > now ? due - now : 0));
+    sigset_t before;
+    for (bool done = false; !done;) {
+        sigprocmask(SIG_BLOCK, &caught, &before);
+        done = step(child);
+        if (!done)
+            wait_for_more(child, &before);
+        sigprocmask(SIG_SETMASK, &before, NULL);
     }
 }
 

@@ -8,7 +8,8 @@
  * that are not ignored. Call it first. */
 void run_job_signals(void);
 
-/* Starts it; quiet: nothing of its output is passed on. NULL and *err, as evb_child_new. */
+/* Starts it; quiet: nothing of its output is passed on. A signal that came since run_job_signals goes to it at once. NULL
+ * and *err, as evb_child_new. */
 evb_child *run_job_start(const char *const *argv, const char *const *environment, int64_t max_ns, bool quiet,
                          evb_error *err);
 

@@ -45,6 +45,12 @@ P
     chmod +x catcher
 }
 
+# Runs COMMAND with a SIGTERM for evrun at this MOMENT (tests/peers/untimely.c).
+untimely() { # MOMENT COMMAND…
+    cc -D_GNU_SOURCE -shared -fPIC -Wall -Werror -o untimely.so "$ROOT/tests/peers/untimely.c"
+    UNTIMELY=$1 LD_PRELOAD=$PWD/untimely.so "${@:2}"
+}
+
 @test "a job's start and end are events, and say what there is to know" {
     start_hub
     run -0 evrun -t job.a -- sh -c 'echo out; echo err >&2' x
@@ -242,6 +248,26 @@ job.true.started'
     { until ! kill -TERM "$pid"; do :; done; } 2>/dev/null
     assert_ends "$pid" 143
     assert_equal "$(event_of j.failed .signal)" '"SIGTERM"'
+}
+
+@test "a signal that comes before the job has started is the job's" {
+    skip_if_sanitized
+    start_hub
+    mkfifo gate
+    run -143 untimely start evrun --max-time 10 -t j -- cat gate
+    run -0 evsub --from first -e 'j.*' -F '%t\n'
+    assert_output $'j.started\nj.failed'
+    assert_equal "$(event_of j.failed '[.signal, .timed_out]')" '["SIGTERM",null]'
+}
+
+@test "a signal that comes just before evrun waits for a reader of the output is heeded" {
+    skip_if_sanitized
+    start_hub
+    mkfifo out
+    exec {reader}<>out
+    untimely wait start_run out -t j -- head -c 100000 /dev/zero
+    assert_ends "$RUN_PID" 0
+    assert_equal "$(event_of j.succeeded .exit)" 0
 }
 
 @test "--max-time: SIGTERM, and the job has failed with 124" {

@@ -178,6 +178,40 @@ H
     assert_output 'evsub: seq 1 t: exit 0 without an answer'
 }
 
+@test "--keep: a command may end after an answer: an event that it has not begun to read goes to the next one" {
+    start_hub
+    for i in 1 2 large 4 5; do
+        [[ $i != large ]] || i+=$(printf '%0300000d' 0) # more than a pipe holds
+        echo "$i" | evpub t
+    done
+    cat >one <<'P'
+#!/usr/bin/python3
+import json, os, select, sys
+line = b""
+while not line.endswith(b"\n"):
+    line += os.read(0, 65536)
+print(json.loads(line)["payload"].rstrip("0"), file=open("handled", "a"))
+os.write(1, b"ok\n")
+select.select([0], [], [])  # until the next event is there
+if len(sys.argv) > 1:
+    os.read(0, 1)
+os._exit(3)
+P
+    chmod +x one
+    run -0 evsub --from first -e --keep t -- ./one
+    assert_output ''
+    assert_equal "$(cat handled)" $'1\n2\nlarge\n4\n5'
+    rm handled
+    run -0 evsub -g g --from first -e --max-deliver 1 --keep t -- ./one
+    assert_equal "$(cat handled)" $'1\n2\nlarge\n4\n5'
+    run -0 evctl dead list -J
+    assert_output ''
+    rm handled
+    run -0 evsub --from first -e --keep t -- ./one reads
+    assert_output $'evsub: seq 2 t: exit 3\nevsub: seq 4 t: exit 3'
+    assert_equal "$(cat handled)" $'1\nlarge\n5'
+}
+
 @test "in a group: exit 0 acknowledges, else it is tried again as the group says, 65 is never tried again" {
     start_hub
     publish t good again never

@@ -49,6 +49,9 @@ struct evb_child {
     int in; /* EVB_STDIN_FEED; -1: closed */
     bool close_in;
     evb_buf feed;
+    uint64_t put;     /* bytes that are written to it */
+    uint64_t last_at; /* of all that it was given: where the last feed begins */
+    uint64_t had;     /* of what was written: what the command had read when it was closed; UINT64_MAX: not known */
     stream out, err;
     bool one_tail;
     int64_t begun_ns; /* monotonic */
@@ -68,6 +71,12 @@ static void close_fd(int *fd) {
     if (*fd >= 0)
         close(*fd);
     *fd = -1;
+}
+
+/* What lies in a pipe of which we hold either end. */
+static size_t left_in(int fd) {
+    int there = 0;
+    return fd >= 0 && ioctl(fd, FIONREAD, &there) == 0 && there > 0 ? (size_t)there : 0;
 }
 
 static void close_given(given *g) {
@@ -236,6 +245,7 @@ evb_child *evb_child_new(const evb_child_options *options, evb_error *err) {
         return NULL;
     }
     self->pidfd = self->in = self->out.fd = self->err.fd = -1;
+    self->had = UINT64_MAX;
     set_stream(&self->out, &options->out, STDOUT_FILENO);
     set_stream(&self->err, &options->err, STDERR_FILENO);
     self->one_tail = options->one_tail;
@@ -300,6 +310,13 @@ int64_t evb_child_deadline(const evb_child *self) { return self->ended ? INT64_M
 
 /* ---- what it reads ---- */
 
+/* It reads no more. */
+static void end_feed(evb_child *self) {
+    if (self->in >= 0)
+        self->had = self->put - left_in(self->in);
+    close_fd(&self->in);
+}
+
 static void push_feed(evb_child *self) {
     while (self->in >= 0 && self->feed.size) {
         ssize_t n = write(self->in, self->feed.data, self->feed.size);
@@ -308,7 +325,8 @@ static void push_feed(evb_child *self) {
         if (n < 0 && errno == EAGAIN)
             return;
         if (n < 0)
-            close_fd(&self->in);
+            end_feed(self);
+        self->put += n < 0 ? 0 : (size_t)n;
         evb_buf_drop(&self->feed, n < 0 ? self->feed.size : (size_t)n);
     }
     if (self->close_in && !self->feed.size)
@@ -316,6 +334,7 @@ static void push_feed(evb_child *self) {
 }
 
 bool evb_child_feed(evb_child *self, const void *data, size_t size) {
+    self->last_at = self->put + self->feed.size;
     if (self->in < 0 || !evb_buf_add(&self->feed, data, size))
         return false;
     push_feed(self);
@@ -328,6 +347,7 @@ void evb_child_close(evb_child *self) {
 }
 
 bool evb_child_fed(const evb_child *self) { return !self->feed.size; }
+bool evb_child_unread(const evb_child *self) { return self->had <= self->last_at; }
 
 /* ---- what it says ---- */
 
@@ -386,13 +406,7 @@ static void take_stream(evb_child *self, stream *s, size_t most) {
     }
 }
 
-/* What lies in the pipe at the end of the command; what comes later is not its own. */
-static size_t left_in(const stream *s) {
-    int there = 0;
-    return s->fd >= 0 && ioctl(s->fd, FIONREAD, &there) == 0 && there > 0 ? (size_t)there : 0;
-}
-
-/* Takes of that what there is room for; true when it is all here. */
+/* Takes of what was left at its end what there is room for; true when it is all here. */
 static bool take_last(evb_child *self, stream *s) {
     if (s->left)
         take_stream(self, s, s->left);
@@ -465,15 +479,15 @@ static bool reap(evb_child *self) {
     return true;
 }
 
-/* It may have ended: notes what of its output is still to be taken then. */
+/* It may have ended: notes what of its output is still to be taken then; what comes later is not its own. */
 static bool notice_end(evb_child *self) {
     if (!reap(self)) {
         hurry(self, evb_clock_monotonic_ns());
         return false;
     }
-    self->out.left = left_in(&self->out);
-    self->err.left = left_in(&self->err);
-    close_fd(&self->in);
+    self->out.left = left_in(self->out.fd);
+    self->err.left = left_in(self->err.fd);
+    end_feed(self);
     close_fd(&self->pidfd);
     return true;
 }

@@ -78,6 +78,10 @@ bool evb_child_feed(evb_child *self, const void *data, size_t size);
 void evb_child_close(evb_child *self);
 bool evb_child_fed(const evb_child *self); /* whether all that was given has been written */
 
+/* Of one that has ended: whether it has read nothing of what the last evb_child_feed gave it. False after evb_child_close:
+ * that is not known. */
+bool evb_child_unread(const evb_child *self);
+
 /* Sends a signal to its process group. As long as it runs that may be done by kill(2), from a signal handler, too, with
  * what evb_child_target gives. */
 void evb_child_signal(const evb_child *self, int sig);

@@ -56,6 +56,7 @@ typedef struct {
     evb_child *child;
     struct items items;       /* what it is at */
     int64_t begun_ns, due_ns; /* keep: of the event in hand: since the epoch; monotonic */
+    bool proven;              /* keep: the command has answered, and is not late with the event in hand */
 } slot;
 
 struct evb_pool {
@@ -377,6 +378,7 @@ static void feed(evb_pool *self, slot *s) {
     size_t size;
     if (!s->child && child_options(self, NULL, &o)) {
         o.in = EVB_STDIN_FEED;
+        s->proven = false;
         spawn(self, s, &o, &err);
     }
     if (!s->child || make_input(self, s, &data, &size, &err)) {
@@ -435,6 +437,7 @@ static void finish_line(evb_pool *self, slot *s, char *line, size_t size) {
     outcome.errors = errors->data;
     outcome.errors_size = errors->size;
     s->due_ns = INT64_MAX;
+    s->proven = true;
     give_back(self, s, &outcome);
 }
 
@@ -460,18 +463,32 @@ static void read_line(evb_pool *self, slot *s) {
 }
 
 /* The time of the event in a kept command's hand is over: the command is ended, and the event fails with it. */
-static void end_late(const slot *s, int64_t now) {
-    if (!STAILQ_EMPTY(&s->items) && now >= s->due_ns)
-        evb_child_hurry(s->child);
+static void end_late(slot *s, int64_t now) {
+    if (STAILQ_EMPTY(&s->items) || now < s->due_ns || evb_child_is_late(s->child))
+        return;
+    s->proven = false;
+    evb_child_hurry(s->child);
 }
 
-/* A kept command has ended: in mid-event, that has failed. */
-static void finish_kept(evb_pool *self, slot *s) {
-    if (!STAILQ_EMPTY(&s->items)) {
-        finish_run(self, s);
-        return;
-    }
+/* The kept command has ended and never saw the event in hand, which was given to it just then: that is another's. */
+static void hand_on(evb_pool *self, slot *s) {
+    const evb_outcome undone = {.result = EVB_RUN_FAILED};
     evb_child_destroy(&s->child);
+    if (self->draining)
+        give_back(self, s, &undone);
+    else
+        feed(self, s);
+}
+
+/* A kept command has ended: in mid-event, that has failed. An event that it has not begun to read is not its fault, if it
+ * has answered one before: else a command that reads nothing would get it for ever. */
+static void finish_kept(evb_pool *self, slot *s) {
+    if (STAILQ_EMPTY(&s->items))
+        evb_child_destroy(&s->child);
+    else if (s->proven && evb_child_unread(s->child))
+        hand_on(self, s);
+    else
+        finish_run(self, s);
 }
 
 /* When the slot is to be looked at though its command says nothing. */

@@ -19,7 +19,7 @@ typedef struct {
     const char *cwd;                /* NULL: ours */
     size_t jobs;                    /* commands at once; 0: 1 */
     size_t batch;                   /* up to so many events to one run, as JSON lines; 0, 1: one, its payload */
-    bool keep;                      /* the command goes on: it gets JSON lines, and answers each with a line */
+    bool keep;                      /* the command goes on: gets JSON lines, answers each with a line, may end then */
     bool json;                      /* one event, as a JSON line */
     evb_pool_shape_fn *shape;       /* or NULL: what stdin has, for one event */
     void *shape_context;
@@ -72,8 +72,8 @@ void evb_pool_step(evb_pool *self);
 size_t evb_pool_events(const evb_pool *self);
 size_t evb_pool_running(const evb_pool *self);
 
-/* Starts nothing more: what was not started is given back undone (`done` with EVB_RUN_FAILED and a NULL reason), at once or
- * from evb_pool_step. */
+/* Starts nothing more: what was not started, or not read by a kept command that ends, is given back undone (`done` with
+ * EVB_RUN_FAILED and a NULL reason), at once or from evb_pool_step. */
 void evb_pool_drain(evb_pool *self);
 
 /* Sends a signal to the groups of all that run. */
