@@ -47,7 +47,6 @@ struct evb_child {
     int fault;    /* errno of passing on */
     int pidfd;
     int in; /* EVB_STDIN_FEED; -1: closed */
-    bool close_in;
     evb_buf feed;
     uint64_t put;     /* bytes that are written to it */
     uint64_t last_at; /* of all that it was given: where the last feed begins */
@@ -329,8 +328,6 @@ static void push_feed(evb_child *self) {
         self->put += n < 0 ? 0 : (size_t)n;
         evb_buf_drop(&self->feed, n < 0 ? self->feed.size : (size_t)n);
     }
-    if (self->close_in && !self->feed.size)
-        close_fd(&self->in);
 }
 
 bool evb_child_feed(evb_child *self, const void *data, size_t size) {
@@ -341,12 +338,6 @@ bool evb_child_feed(evb_child *self, const void *data, size_t size) {
     return self->in >= 0;
 }
 
-void evb_child_close(evb_child *self) {
-    self->close_in = true;
-    push_feed(self);
-}
-
-bool evb_child_fed(const evb_child *self) { return !self->feed.size; }
 bool evb_child_unread(const evb_child *self) { return self->had <= self->last_at; }
 
 /* ---- what it says ---- */

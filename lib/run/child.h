@@ -73,13 +73,10 @@ const evb_child_end *evb_child_ended(const evb_child *self); /* NULL: it runs */
 /* Why what it said could not be written to our own: an errno, the first one; 0: it could. */
 int evb_child_fault(const evb_child *self);
 
-/* EVB_STDIN_FEED: gives it more to read. False: it reads no more, or memory is short. Close: the end of what it reads. */
+/* EVB_STDIN_FEED: gives it more to read. False: it reads no more, or memory is short. */
 bool evb_child_feed(evb_child *self, const void *data, size_t size);
-void evb_child_close(evb_child *self);
-bool evb_child_fed(const evb_child *self); /* whether all that was given has been written */
 
-/* Of one that has ended: whether it has read nothing of what the last evb_child_feed gave it. False after evb_child_close:
- * that is not known. */
+/* Of one that has ended: whether it has read nothing of what the last evb_child_feed gave it. */
 bool evb_child_unread(const evb_child *self);
 
 /* Sends a signal to its process group. As long as it runs that may be done by kill(2), from a signal handler, too, with
