@@ -153,7 +153,7 @@ wait_running() {
     start timeout 20 evcmd slow first >first.out
     local first=$PID
     wait_running
-    run -75 timeout 20 evcmd --timeout 0.2 slow second
+    run -75 timeout 20 evcmd --timeout 3 slow second
     assert_output --partial 'withdrawn, not done'
     printf g >&8
     wait_for_exit "$first"

@@ -487,7 +487,7 @@ start_fold() { # OUT ARG…
 
 @test "events that retention has removed: exit 1, or --allow-gap, or --from first" {
     start_hub --segment 64K --retain 256K
-    seq -f '%0999.0f' 2000 | evpub n
+    seq -f '%0999.0f' 2000 | evpub --timeout 60 n
     # The hub looks after its journal now and then: publish until it has.
     local first=1 last=2000 end=$((SECONDS + 15))
     while ((first == 1 && SECONDS < end)); do

@@ -631,7 +631,7 @@ teardown() {
 # A journal that has lost its beginning. $FIRST and $LAST, the seqs that are left.
 start_retained_hub() {
     start_hub --segment 64K --retain 256K
-    seq -f '%0999.0f' 2000 | evpub n
+    seq -f '%0999.0f' 2000 | evpub --timeout 60 n
     # The hub looks after its journal now and then: publish until it has.
     SECONDS=0 FIRST=1 LAST=2000
     while ((FIRST == 1 && SECONDS < 15)); do
@@ -639,6 +639,10 @@ start_retained_hub() {
         FIRST=$(sub --from first -n 1 -F %s)
     done
     ((FIRST > 1))
+    # It may still be at work: from here on nothing goes.
+    stop_hub
+    start_hub --segment 64K --retain 0
+    FIRST=$(sub --from first -n 1 -F %s)
 }
 
 @test "a seq that retention has removed: 1, naming the first left; --allow-gap goes on there" {

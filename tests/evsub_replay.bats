@@ -117,7 +117,7 @@ now() { # seconds since the epoch, as --to takes them
 
 @test "a reader behind retention is told the first seq that is left, and goes on with --allow-gap" {
     start_hub --segment 64K --retain 128K
-    seq -f '%0100.0f' 20000 | evpub t
+    seq -f '%0100.0f' 20000 | evpub --timeout 60 t
     local first
     until first=$(evsub --from first -n 1 -F '%s\n'); ((first > 1)); do :; done
     # It may still be at work: from here on nothing goes.
