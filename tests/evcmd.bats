@@ -359,9 +359,13 @@ wait_running() {
     start timeout 20 evcmd --id a slow one >one.out
     local one=$PID
     wait_running
+    local there
+    there=$(grep -c "$PWD/bus/hub\$" /proc/net/unix)
     start timeout 20 evcmd --id a -v slow two >two.out
     local two=$PID
-    # It is answered by the hub, so what was asked before is there.
+    # It has a connection, which evctl makes only then: what evctl asks is answered behind it.
+    # shellcheck disable=SC2016 # expanded by the inner shell
+    timeout "$PATIENCE" bash -c 'until (($(grep -c "$1" /proc/net/unix) > $2)); do :; done' - "$PWD/bus/hub\$" "$there"
     run -0 timeout 20 evctl status
     printf g >&8
     wait_for_exit "$one"

@@ -289,10 +289,9 @@ C
     run -0 evctl dead show bad
     assert_output --partial 'broken'
     assert_output --partial 'exit 3'
-    kill -TERM "$LISTEN_PID"
-    kill -TERM "$LISTEN_PID" # to what runs
-    wait_for_text listen.err 'ready' 
-    wait_for_exit "$LISTEN_PID" || true
+    exec 8<>gate
+    seq 20 >&8
+    stop_listen
 }
 
 @test "a command that does not exist any more fails, and is tried again" {

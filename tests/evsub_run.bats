@@ -193,7 +193,7 @@ H
 @test "in a group a command may take longer than the ack wait: it is not run twice" {
     start_hub
     publish t 1
-    start evsub -g g --from first -n 1 --ack-wait 0.3 '#' -- sh -c 'echo ran >>runs; mkfifo hold; read -r -t 2 _ <>hold || true; true'
+    start evsub -g g --from first -n 1 --ack-wait 0.3 '#' -- bash -c 'echo ran >>runs; mkfifo hold; read -r -t 2 _ <>hold || true; true'
     wait_for_exit "$PID"
     assert_equal "$(cat runs)" ran
     run -0 evctl groups -J
