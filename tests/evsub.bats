@@ -4,7 +4,7 @@ load helper
 
 # evsub with a bound on its time.
 sub() { # ARG…
-    timeout 30 evsub "$@"
+    timeout 60 evsub "$@"
 }
 
 # Fails unless evsub ARG… prints EXPECTED (a printf format) and exits 0.
@@ -493,7 +493,7 @@ teardown() {
         status=0
         kill -"$sig" "$SUB_PID"
         # SIGINT is ignored by what a script starts in the background, unless evsub takes it.
-        wait_for_exit "$SUB_PID" 5 || status=$?
+        wait_for_exit "$SUB_PID" || status=$?
         [[ $status == $((128 + $(kill -l "$sig"))) ]] || { echo "$sig: exit $status"; return 1; }
         [[ ! -s $sig.err ]]
     done
@@ -584,7 +584,7 @@ teardown() {
     read -r -t 10 line <&8
     [[ $line == six ]]
     exec 8<&-
-    wait_for_exit "$SUB_PID" 5 || status=$?
+    wait_for_exit "$SUB_PID" || status=$?
     [[ $status == 141 ]] || { echo "exit $status"; return 1; }
     [[ ! -s pipe.err ]]
 }
