@@ -112,8 +112,8 @@ publish() { printf '%s\n' "${@:2}" | evpub "$1"; }
 @test "--cmd-timeout: TERM, then KILL to the whole process group" {
     start_hub
     publish t 1
-    run -0 evsub --from first -e --cmd-timeout 0.2 -- sh -c 'trap "echo told; exit 0" TERM; mkfifo never; read -r _ <>never & wait'
-    assert_output $'told\nevsub: seq 1 t: timed out after 0.2 s'
+    run -0 evsub --from first -e --cmd-timeout 2 -- sh -c 'trap "echo told; exit 0" TERM; mkfifo never; read -r _ <>never & wait'
+    assert_output $'told\nevsub: seq 1 t: timed out after 2 s'
 }
 
 @test "--batch: up to N events to one run as JSON lines" {
@@ -227,7 +227,7 @@ P
 @test "in a group a command may take longer than the ack wait: it is not run twice" {
     start_hub
     publish t 1
-    start evsub -g g --from first -n 1 --ack-wait 0.3 '#' -- sh -c 'echo ran >>runs; mkfifo hold; read -r -t 2 _ <>hold || true; true'
+    start evsub -g g --from first -n 1 --ack-wait 0.3 '#' -- bash -c 'echo ran >>runs; mkfifo hold; read -r -t 2 _ <>hold || true; true'
     wait_for_exit "$PID"
     assert_equal "$(cat runs)" ran
     run -0 evctl groups -J

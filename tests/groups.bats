@@ -36,16 +36,24 @@ drain() { # GROUP ARG…
     local flood i
     start_hub
     seq 3 | evpub load.x
+    mkfifo tick
+    # A flood without a limit would be all that a slow disk is busy with. Ends with the shell: evpub's input does.
     # shellcheck disable=SC2016 # expanded by the inner shell
-    start bash -c 'yes "$1" | exec evpub load.y' flood "$(printf '%099d' 0)"
+    start bash -c '
+        exec 8<>tick > >(exec evpub load.y)
+        while :; do
+            for _ in {1..10}; do echo "$1"; done
+            read -r -t 0.01 <&8
+        done' flood "$(printf '%099d' 0)"
     flood=$PID
     for i in 1 2 3; do
-        run -0 timeout 20 evsub -g "few$i" --from first -e load.x
+        run -0 timeout 120 evsub -g "few$i" --from first -e load.x
         assert_output $'1\n2\n3'
-        timeout 40 evsub -g "all$i" --from -1000 -e load.y >/dev/null
+        # Slower than the flood: there is always more.
+        timeout 120 evsub -g "all$i" --from -10 -e load.y -- true
         evsub -g "sh$i" -n 0 load.z
         evpub load.z x
-        timeout 20 evsub -g "sh$i" -e -- true
+        timeout 120 evsub -g "sh$i" -e -- true
     done
     kill -KILL "$flood"
 }
@@ -270,10 +278,10 @@ wait_for_groups() { # TEXT
     seq 4000 | awk '{ printf "t.%d\t%d\n", $1 % 50, $1 }' | evpub -T
     local i pids=()
     for i in 1 2 3 4; do
-        start timeout 30 evsub -e -g g -F '%T %t %p\n' >"out.$i"
+        start timeout 60 evsub -e -g g -F '%T %t %p\n' >"out.$i"
         pids+=("$PID")
     done
-    for i in "${pids[@]}"; do wait_for_exit "$i" 30; done
+    for i in "${pids[@]}"; do wait_for_exit "$i" 60; done
     cmp <(seq 4000) <(awk '{ print $NF }' out.? | sort -n)
     for i in 1 2 3 4; do
         awk '$(NF) <= last[$(NF - 1)] { exit 1 } { last[$(NF - 1)] = $NF }' "out.$i"
@@ -472,7 +480,7 @@ wait_for_groups() { # TEXT
     seq 200000 | evpub t
     run -0 timeout 20 evsub -g few --from first --max-pending 4 -n 500 t
     assert_equal "${#lines[@]}" 500
-    cmp <(seq 200000) <(timeout 20 evsub -g many --from first -e t)
+    cmp <(seq 200000) <(timeout 60 evsub -g many --from first -e t)
 }
 
 @test "a member of a group that is deleted ends, and says why" {
@@ -513,8 +521,7 @@ wait_for_groups() { # TEXT
 @test "retention takes events that a group has not done: it is said, and the group goes on" {
     start_hub --segment 64K --retain 128K
     evsub -g g -n 0 t
-    seq -f '%0100.0f' 20000 | evpub t
-    wait_for_text hub.err . 5 || true
+    seq -f '%0100.0f' 20000 | evpub --timeout 60 t
     until (($(ask status | jq '.[0].first') > 1)); do :; done
     timeout 20 evsub -g g -e >rest
     assert_equal "$(tail -n 1 rest | sed 's/^0*//')" 20000
@@ -536,25 +543,23 @@ set_clock() { # OFFSET
     set_clock +0
     LD_PRELOAD=$library FAKETIME_DONT_FAKE_MONOTONIC=1 DONT_FAKE_MONOTONIC=1 FAKETIME_NO_CACHE=1 FAKETIME_TIMESTAMP_FILE=$PWD/clock start_hub
     start_sub live t
-    evsub -g g -n 0 --ack-wait 1 --backoff 1 t
+    evsub -g g -n 0 --ack-wait 4 --backoff 1 t
     seq 1 2 | evpub t
     start_member g
     run -0 tell "take 1 10"
     assert_output '1 1 t 1'
     set_clock +1d
     seq 3 4 | evpub t
-    run -0 tell "take 10" # the first was handed out less than two seconds ago
+    run -0 tell "take 10" # the first was handed out less than four seconds ago
     refute_output --partial '1 2 t 1'
     tell "ack 2 3 4"
-    local start
-    start=$(date +%s%N)
-    run -0 tell "take 10 10"
+    run -0 tell "take 10 10" # in ten seconds at most
     assert_output '1 2 t 1'
-    (($(date +%s%N) - start < 5000000000))
     set_clock -1d
     seq 5 6 | evpub t
     tell "take 2"
     tell "ack 5 6"
+    local start
     start=$(date +%s%N)
     tell "nack 1 0.2 later"
     set_clock +0

@@ -118,11 +118,11 @@ kill_hub() {
 stream_with_kills() { # FILE KILLS ARG…
     local stream line count=0
     mkfifo control report
-    start timeout 110 "$PYTHON" "$ROOT/tests/peers/stream.py" "$1" "$2" evpub -p "${@:3}" 2>stream.err
+    start timeout 300 "$PYTHON" "$ROOT/tests/peers/stream.py" "$1" "$2" evpub -p "${@:3}" 2>stream.err
     stream=$PID
     exec 7<>control 8<report
     echo "$HUB_PID" >&7
-    while read -r -t 110 -u 8 line; do
+    while read -r -t 300 -u 8 line; do
         wait_for_exit "$HUB_PID" || true
         start_hub || return
         count=$((count + 1))

@@ -138,12 +138,15 @@ ask() { "$PYTHON" "$ROOT/tests/peers/ask.py" "$@"; }
 }
 
 @test "[retain]: a pattern has an age of its own; the disk gets its room back, and others keep their events" {
-    printf '%s\n' 'segment = 64K' '[retain "metrics.#"]' 'age = 1s' >hub.ini
+    printf '%s\n' 'segment = 64K' '[retain "metrics.#"]' 'age = 1h' >hub.ini
     start_hub -c hub.ini
     seq 100 | evpub order.1
-    yes 'a metric, of which there are many, so that it fills segments' | head -n 5000 | evpub metrics.cpu
+    yes 'a metric, of which there are many, so that it fills segments' | head -n 5000 | evpub --timeout 60 metrics.cpu
     seq 101 200 | evpub order.1
     before=$(du -sb "$JOURNAL" --exclude=catalog.mdb | cut -f 1)
+    sed -i 's/age = 1h/age = 1s/' hub.ini
+    kill -HUP "$HUB_PID"
+    wait_for_text hub.err 'read the configuration again'
     run -0 ask topics '"", 10, ["metrics.#"]' '"metrics.cpu", 0, 5000'
     run -0 ask status '' ''
     run -1 evsub --from 1 -e

@@ -28,7 +28,7 @@ seqs_of() { jq -r .seq; }
 @test "published when it is due, not before; -p prints the scheduled seq; headers and payload are kept" {
     start_hub
     start_sub live -J -n 2
-    run -0 evpub -p --in 1 -H a=b t.x "later"
+    run -0 evpub -p --in 4 -H a=b t.x "later"
     assert_output 1
     run -0 evpub -p t.x "first"
     assert_output 1
@@ -136,8 +136,8 @@ seqs_of() { jq -r .seq; }
     [[ ${EVB_SAN:-} != 1 ]] || count=20000 # there it is ten times as slow
     start_hub
     seq "$count" | awk '{ print "load.t" $1 "\t" $1 }' >lines
-    timeout 50 evpub -T --in 3 <lines
     start_sub live --timeout 0 -n "$count" 'load.#'
+    timeout 50 evpub -T --in 3 <lines
     for i in 1 $((count / 5)) $((count / 2)) $((count * 4 / 5)); do
         wait_for_lines live "$i" 60
         kill_hub
@@ -184,20 +184,23 @@ seqs_of() { jq -r .seq; }
 }
 
 @test "retention, trim and purge do not touch what is scheduled" {
-    start_hub --segment 64K --retain 128K
-    evpub --in 3 t later
-    seq -f '%0100.0f' 20000 | evpub t
+    set_clock +0
+    start_hub_with_clock --segment 64K --retain 128K
+    evpub --in 1h t later
+    seq -f '%0100.0f' 20000 | evpub --timeout 60 t
     evctl trim --before last
     evctl purge '#'
-    evsub --from now -n 1 -W 20 t >got
+    start_sub got -n 1 t
+    set_clock +2h
+    wait_for_exit "$SUB_PID"
     assert_equal "$(cat got)" later
 }
 
 @test "ids are looked at when it is due" {
     start_hub
-    evpub --in 1 --id one t a
+    evpub --in 4 --id one t a
     evpub --id one t b
-    evpub --in 1 t c
+    evpub --in 4 t c
     timeout 20 evsub --from first -n 2 t >got
     cmp got <(printf '%s\n' b c)
 }
@@ -229,7 +232,7 @@ seqs_of() { jq -r .seq; }
     : >mounted
     JOURNAL=$BATS_TEST_TMPDIR/small/journal
     start_hub
-    evpub --in 2 t later
+    evpub --in 5 t later
     head -c 32M /dev/zero >small/filler 2>/dev/null || true
     wait_for_text hub.err 'is due and cannot be stored yet'
     run -74 evpub --in 1h t more
