@@ -377,6 +377,30 @@ C
     assert_equal "$(jq -r 'select(.name == "gone") | .members' <<<"$output")" 0
 }
 
+@test "SIGHUP: the new command is run as soon as the old one has ended, and not with the hub's next beat" {
+    start_hub
+    touch ran beats
+    mkfifo gate
+    local expect=('[expect e]' 'topic = e' 'every = 0.1s' 'shell = echo beat >>ran; echo >>beats')
+    printf '%s\n' "${expect[@]}" '[listener l]' 'on = t' 'shell = echo old >>ran; read -r _ <gate' >l.conf
+    start_listen l.conf
+    evpub t 1
+    wait_for_text ran old
+    evpub t 2
+    printf '%s\n' "${expect[@]}" '[listener l]' 'on = t' 'shell = echo new >>ran' >l.conf
+    kill -HUP "$LISTEN_PID"
+    wait_for_text listen.err '^evlisten: 2 listeners$'
+    wait_for_lines beats 1
+    evpub e 1
+    wait_for_lines beats 2 # the hub's beat has come just now,
+    evpub e 2              # and the next is a second away
+    echo >gate
+    wait_for_text ran new
+    wait_for_lines beats 3
+    stop_listen
+    assert_equal "$(tail -n 2 ran)" $'new\nbeat'
+}
+
 @test "SIGHUP: other patterns, waits and retries take effect, and what was pending is done" {
     start_hub
     touch begun
