@@ -34,6 +34,7 @@
 enum { WRITE_SIZE = 128 * 1024, LOOK_AT_CLOCK = 64, FIRST_CHECK = 1024 };
 static const int64_t IDLE_KEEP_NS = 300 * EVB_SECOND_NS; /* when only the position has moved */
 static const int64_t RETRY_NS = 10 * EVB_SECOND_NS;      /* after a fault of the disk, at the latest */
+static const int64_t RETRY_LEAST_NS = EVB_SECOND_NS;     /* and at the soonest: a try costs a sync */
 
 /* ---- the session ---- */
 
@@ -140,8 +141,8 @@ static int64_t keep_due(const session *s, int64_t now_ns) {
     if (!s->keeps || !s->ready || !is_ahead(s))
         return -1;
     int64_t every = s->adopted && !s->unkept ? 0 : s->since ? s->opt.every_ns : IDLE_KEEP_NS;
-    if (s->unkept && every > RETRY_NS)
-        every = RETRY_NS;
+    if (s->unkept)
+        every = every > RETRY_NS ? RETRY_NS : every < RETRY_LEAST_NS ? RETRY_LEAST_NS : every;
     int64_t due = s->kept_ns + every - now_ns;
     return due < 0 ? 0 : due;
 }

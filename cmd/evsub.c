@@ -120,6 +120,8 @@ static int flush_before(sub_session *s, const evb_event *event) {
     return rc ? rc : sub_keep_cursor(s);
 }
 
+static const int64_t PACE_MOST_NS = INT64_MAX / 4; /* for how long an event is waited for: some 73 years */
+
 /* Waits until the event is due in a replay at a pace. Nothing is asked of the hub meanwhile. */
 static sub_outcome keep_pace(sub_session *s, const evb_event *event) {
     struct pollfd fds[2] = {{signals_fd(), POLLIN, 0}, {STDOUT_FILENO, 0, 0}};
@@ -128,7 +130,8 @@ static sub_outcome keep_pace(sub_session *s, const evb_event *event) {
         s->first_ns = event->time_ns;
         s->begun_ns = now;
     }
-    int64_t due = s->begun_ns + (int64_t)((double)(event->time_ns - s->first_ns) / s->speed);
+    double wait = (double)(event->time_ns - s->first_ns) / s->speed;
+    int64_t due = s->begun_ns + (wait > (double)PACE_MOST_NS ? PACE_MOST_NS : wait > 0 ? (int64_t)wait : 0);
     if (now < due && flush_before(s, event))
         return s->out_errno ? fault_of(s) : END_FAULT;
     for (; now < due && !signals_caught; now = evb_clock_monotonic_ns()) {

@@ -123,9 +123,9 @@ static void read_again(supervisor *all) {
 
 /* ---- the loop ---- */
 
-/* Waits for the hub, a command's end, a signal, a deadline. */
+/* Waits for the hub, a command's end, a signal, a deadline; not where one is gone for which another waits. */
 static void wait_for_more(supervisor *all, struct pollfd *fds, evb_error *err) {
-    int64_t due = INT64_MAX, now = evb_clock_monotonic_ns();
+    int64_t due = all->changed ? 0 : INT64_MAX, now = evb_clock_monotonic_ns();
     for (const running *r = all->units; r; r = r->next) {
         int64_t at = listen_unit_deadline(r->unit);
         due = at < due ? at : due;

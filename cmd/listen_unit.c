@@ -5,7 +5,8 @@
  *
  * An event is acknowledged when its command has ended well and what that printed is stored. A subscription whose pool is
  * full is held. Where the subscription is lost, what runs goes on to its end, but for nothing: the hub hands it out again,
- * and only then the listener joins anew. An expectation is the same without a group.
+ * and only then the listener joins anew. An expectation is the same without a group; that nothing came in its time it learns
+ * from the hub, whose beats say so: by our own clock we, or the hub, may only have been stopped.
  * Leaves to others: processes (run/pool.c), what they print (listen_out.c), retries and dead letters (the hub). */
 #include "listen_unit.h"
 
@@ -19,6 +20,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/units.h"
+#include "client/subscription.h"
 #include "listen_command.h"
 #include "listen_out.h"
 #include "signals.h"
@@ -51,7 +53,6 @@ struct listen_unit {
     bool when_failed;
     int64_t heard_ns;   /* expect: when the last event came, since the epoch; 0: not looked for yet */
     uint64_t heard_seq; /* and its seq */
-    bool abreast;       /* we know of all that the journal has: else nobody can say that something is missing */
     bool missed;        /* and that it is too long ago was acted on */
     uint64_t runs, failures;
     char last_error[256];
@@ -166,10 +167,6 @@ static void on_note(void *context, evb_note note, uint64_t value) {
         self->refused = self->waits = false;
         set_state(self, UNIT_RUNNING);
     }
-    if (note == EVB_NOTE_CAUGHT_UP || note == EVB_NOTE_RECONNECTED)
-        self->abreast = true;
-    else if (note == EVB_NOTE_DISCONNECTED)
-        self->abreast = false;
     if (note == EVB_NOTE_GAP && !is_expectation(self))
         say(self, "removed by retention before they were handled: %" PRIu64 " event%s", value, evb_plural(value));
     else if (note == EVB_NOTE_DISCONNECTED && self->ground->verbose)
@@ -236,7 +233,6 @@ static void say_lost(listen_unit *self, const evb_error *why) {
 /* There is no subscription, or none any more: another is tried in a while. */
 static void lose(listen_unit *self, const evb_error *why) {
     say_lost(self, why);
-    self->abreast = false;
     evb_sub_destroy(&self->sub);
     listen_out_destroy(&self->out);
     if (self->command.pool)
@@ -327,9 +323,10 @@ static void hear(listen_unit *self, const evb_event *event) {
     self->missed = false;
 }
 
-/* Whether it is to act once its time is over. */
-static bool is_waiting(const listen_unit *self) {
-    return is_expectation(self) && self->state == UNIT_RUNNING && self->abreast && !self->missed && !self->held;
+/* Whether its time is over, by the hub's clock, and that is to be acted on. */
+static bool is_silent(const listen_unit *self) {
+    return self->state == UNIT_RUNNING && !self->missed && !self->held &&
+           evb_sub_complete_ns(self->sub) >= self->heard_ns + self->l->every_ns;
 }
 
 /* Hears what was expected, or acts. */
@@ -341,7 +338,7 @@ static void expect(listen_unit *self) {
         hear(self, &event);
     if (rc < 0)
         lose(self, &err);
-    else if (rc == EVB_NOTHING && is_waiting(self) && evb_clock_wall_ns() >= self->heard_ns + self->l->every_ns)
+    else if (rc == EVB_NOTHING && is_silent(self))
         act_on_silence(self);
 }
 
@@ -473,7 +470,5 @@ int64_t listen_unit_deadline(const listen_unit *self) {
     int64_t at = self->state == UNIT_IDLE && busy ? INT64_MAX : self->due_ns;
     if (self->command.pool)
         at = least(at, evb_pool_deadline(self->command.pool));
-    if (is_waiting(self))
-        at = least(at, evb_clock_monotonic_ns() + self->heard_ns + self->l->every_ns - evb_clock_wall_ns());
     return at;
 }

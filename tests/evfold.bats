@@ -345,6 +345,24 @@ start_fold() { # OUT ARG…
     assert_equal "$(echo state*)" 'state state.lock'
 }
 
+@test "a state file that cannot be written is tried again each second, also with a shorter --every" {
+    start_hub
+    mkdir dir
+    start_fold out -s dir/state --every 1ms -q '. + 1'
+    mv dir/state kept
+    mkdir dir/state # in the file's place
+    evpub n 1
+    wait_for_text out.err 'trying again'
+    local before after
+    before=$(awk '/^syscw/ {print $2}' "/proc/$SUB_PID/io")
+    read -r -t 0.5 <> <(:) || true
+    after=$(awk '/^syscw/ {print $2}' "/proc/$SUB_PID/io")
+    ((after - before < 20)) || fail "$((after - before)) writes in half a second"
+    rmdir dir/state
+    wait_for_text out.err 'written again'
+    assert_equal "$(kept .state dir/state)" 1
+}
+
 @test "a place that cannot be written is said at once" {
     start_hub
     four_events

@@ -377,6 +377,30 @@ C
     assert_equal "$(jq -r 'select(.name == "gone") | .members' <<<"$output")" 0
 }
 
+@test "SIGHUP: the new command is run as soon as the old one has ended, and not with the hub's next beat" {
+    start_hub
+    touch ran beats
+    mkfifo gate
+    local expect=('[expect e]' 'topic = e' 'every = 0.1s' 'shell = echo beat >>ran; echo >>beats')
+    printf '%s\n' "${expect[@]}" '[listener l]' 'on = t' 'shell = echo old >>ran; read -r _ <gate' >l.conf
+    start_listen l.conf
+    evpub t 1
+    wait_for_text ran old
+    evpub t 2
+    printf '%s\n' "${expect[@]}" '[listener l]' 'on = t' 'shell = echo new >>ran' >l.conf
+    kill -HUP "$LISTEN_PID"
+    wait_for_text listen.err '^evlisten: 2 listeners$'
+    wait_for_lines beats 1
+    evpub e 1
+    wait_for_lines beats 2 # the hub's beat has come just now,
+    evpub e 2              # and the next is a second away
+    echo >gate
+    wait_for_text ran new
+    wait_for_lines beats 3
+    stop_listen
+    assert_equal "$(tail -n 2 ran)" $'new\nbeat'
+}
+
 @test "SIGHUP: other patterns, waits and retries take effect, and what was pending is done" {
     start_hub
     touch begun
@@ -540,6 +564,54 @@ C
     wait_for_lines missed 3
     stop_listen
     assert_equal "$(wc -l <missed)" 3
+}
+
+@test "expect: while the hub is stopped nothing is missed; what was published meanwhile, it reads before it tells of its time" {
+    skip_if_sanitized
+    cc -shared -fPIC -Wall -Werror -o drowsy.so "$ROOT/tests/peers/drowsy.c"
+    LD_PRELOAD=$PWD/drowsy.so start_hub
+    touch missed
+    mkfifo lines
+    exec {to}<>lines
+    start bash -c 'exec evpub --timeout 0 heart.beat <lines'
+    printf '%s\n' '[expect beat]' 'topic = heart.beat' 'every = 2s' 'shell = cat >>missed' >l.conf
+    start_listen l.conf
+    echo 1 >&"$to"
+    wait_for_events 1 heart.beat >/dev/null
+    freeze "$HUB_PID"
+    echo 2 >&"$to"
+    run ! wait_for_lines missed 1 2.5 2>/dev/null
+    kill -CONT "$HUB_PID"
+    wait_for_events 2 heart.beat >/dev/null
+    assert_equal "$(cat missed)" ''
+    wait_for_lines missed 1
+    stop_listen
+    assert_equal "$(grep -c ': no heart' listen.err)" 1
+}
+
+@test "expect: an evlisten that was stopped reads what came meanwhile before it says that nothing did" {
+    skip_if_sanitized
+    cc -shared -fPIC -Wall -Werror -o drowsy.so "$ROOT/tests/peers/drowsy.c"
+    start_hub
+    touch missed got
+    evpub heart.beat 1
+    printf '%s\n' '[expect beat]' 'topic = heart.beat' 'every = 1s' 'shell = cat >>missed' \
+        '[listener other]' 'on = heart.beat' 'from = 1' 'shell = echo >>got' >l.conf
+    LD_PRELOAD=$PWD/drowsy.so start_listen l.conf
+    wait_for_lines missed 1 # now it is there
+    evpub heart.beat 2
+    wait_for_lines got 2
+    freeze "$LISTEN_PID"
+    for i in 3 4 5; do
+        evpub heart.beat "$i"
+        read -r -t 0.6 <> <(:) || true
+    done
+    evpub heart.beat 6
+    kill -CONT "$LISTEN_PID"
+    wait_for_lines got 6
+    assert_equal "$(wc -l <missed)" 1
+    wait_for_lines missed 2
+    stop_listen
 }
 
 @test "expect: the last event, read again after a loss, ends no silence" {

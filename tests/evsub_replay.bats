@@ -130,6 +130,25 @@ now() { # seconds since the epoch, as --to takes them
     assert_output 2
 }
 
+@test "--speed: also a pause of a thousand years is one" {
+    skip_if_sanitized
+    local library
+    library=$(find /usr/lib -name libfaketime.so.1 | head -n 1)
+    [[ -n $library ]] || skip "libfaketime is not there"
+    echo +0 >clock
+    LD_PRELOAD=$library FAKETIME_DONT_FAKE_MONOTONIC=1 DONT_FAKE_MONOTONIC=1 FAKETIME_NO_CACHE=1 \
+        FAKETIME_TIMESTAMP_FILE=$PWD/clock start_hub
+    evpub t 1
+    echo +1d >clock.new
+    mv clock.new clock
+    evpub t 2
+    start timeout 20 evsub --from first -n 2 --speed 0.000001 >out
+    wait_for_lines out 1
+    kill "$PID"
+    wait_for_exit "$PID" || true
+    cmp <(echo 1) out
+}
+
 @test "a reader behind retention is told the first seq that is left, and goes on with --allow-gap" {
     start_hub --segment 64K --retain 128K
     seq -f '%0100.0f' 20000 | evpub --timeout 60 t

@@ -376,6 +376,31 @@ wait_for_groups() { # TEXT
     cmp <(seq 5) <(sort -nu slow other rest)
 }
 
+@test "a hub that was stopped hears that a member is at work before it counts its time" {
+    skip_if_sanitized
+    cc -shared -fPIC -Wall -Werror -o drowsy.so "$ROOT/tests/peers/drowsy.c"
+    LD_PRELOAD=$PWD/drowsy.so start_hub
+    mkfifo gate
+    : >ran
+    evsub -g g -n 0 --ack-wait 1 --backoff 10ms t
+    evpub t x
+    # shellcheck disable=SC2016 # expanded by the member's shell
+    start_sub one --timeout 0 -g g t -- sh -c 'echo "one $(cat)" >>ran; read -r _ <gate'
+    wait_for_lines ran 1
+    # shellcheck disable=SC2016 # expanded by the member's shell
+    start_sub two --timeout 0 -g g t -- sh -c 'echo "two $(cat)" >>ran'
+    freeze "$HUB_PID"
+    read -r -t 1.5 <> <(:) || true # longer than the ack wait
+    kill -CONT "$HUB_PID"
+    evpub t y
+    wait_for_lines ran 2
+    echo >gate
+    run -0 drain g
+    assert_output ''
+    assert_equal "$(cat ran)" $'one x\ntwo y'
+    assert_equal "$(of_group g redelivered)" 0
+}
+
 @test "a dead letter that cannot be stored is stored when there is room again" {
     ((EUID == 0)) || skip "mounting wants root"
     mkdir small

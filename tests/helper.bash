@@ -113,6 +113,12 @@ kill_hub() {
     wait_for_exit "$HUB_PID" || true
 }
 
+# Stops PID with SIGSTOP, and waits until none of its threads runs any more: what is sent to it then, it has not read.
+freeze() { # PID
+    kill -STOP "$1"
+    while grep -q '^State:[[:space:]]*[^T[:space:]]' "/proc/$1"/task/*/status; do :; done
+}
+
 # Publishes the lines of FILE with evpub ARG... while the hub is killed KILLS times and started again each time.
 # Where the machine is slow a hub lives for a moment only, and a client may miss many: give those --timeout 0.
 stream_with_kills() { # FILE KILLS ARG…

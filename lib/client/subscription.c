@@ -6,6 +6,8 @@
  * what lies between, with the frame held, before going on. So replay, seam, gap and reconnect are one mechanism.
  * At most two pieces of a replay, or SUB_PICKS batches, and one frame are in hand; the feed's queue is libzmq's, and bounded.
  * Leaves to others: where to start (locate.c), asking for pieces (fetch.c), requests and their timeout (bus.c). */
+#include "client/subscription.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -346,6 +348,8 @@ static bool next_frame(evb_sub *self) {
     if (self->state == SUB_JOIN && !(readable && rec.seq && evb_sub_is_my_welcome(self, &rec)))
         return true; /* and the wait for the welcome goes on: a feed that never gives one is no progress */
     hear(self);
+    if (readable)
+        self->frame_ns = rec.time_ns;
     if (self->state == SUB_JOIN)
         welcome(self, rec.seq - 1);
     else if (self->group)
@@ -564,6 +568,10 @@ void evb_sub_hold(evb_sub *self, bool held) {
 }
 
 uint64_t evb_sub_position(const evb_sub *self) { return self->done + 1; }
+
+int64_t evb_sub_complete_ns(const evb_sub *self) {
+    return self->state == SUB_LIVE && !self->in_batch ? self->frame_ns : 0;
+}
 
 /* ---- in a group ---- */
 

@@ -84,6 +84,7 @@ struct evb_sub {
     uint64_t repaired_from; /* a gap's first seq, while it is repaired; 0: a seam, not a gap */
     evb_message frame;      /* from the feed: being read, or held during a repair */
     bool frame_held;
+    int64_t frame_ns; /* its time, since the epoch; of the last that could be read */
     int64_t heard_ns, grace_ns, retry_ns, backoff_ns;
     evb_table *live; /* topic to live_mark */
 

@@ -45,6 +45,8 @@ enum {
 static const int64_t BEAT_NS = EVB_SECOND_NS;
 static const int64_t TEND_AGAIN_NS = 50 * EVB_MILLISECOND_NS; /* while there is more to tend */
 static const int64_t WATCH_NS = 250 * EVB_MILLISECOND_NS;
+static const int64_t LATE_NS = 250 * EVB_MILLISECOND_NS;  /* the watch by so much: we were stopped */
+static const int64_t GRACE_NS = 250 * EVB_MILLISECOND_NS; /* to read what has come meanwhile */
 static const uint64_t MEMORY_BOUND = (uint64_t)512 << 20;
 static const uint64_t MEMORY_SPARE = (uint64_t)256 << 20; /* up to here readers that catch up get large pieces */
 static const char BEAT_TOPIC[] = "$hub.beat";
@@ -74,6 +76,7 @@ struct evb_server {
     size_t subscriptions; /* distinct ones; while there are none nothing is sent on the feed */
     uint64_t mark;        /* the newest seq that some subscriber may not have been sent */
     int64_t beat_due_ns, tend_due_ns, watch_due_ns; /* monotonic */
+    int64_t grace_ns; /* monotonic: nothing but the watch is due before, for we were stopped; 0: we were not */
     uint64_t memory_bound;
     unsigned long refused_said;
 };
@@ -557,8 +560,20 @@ static int watch(evb_server *self, evb_error *err) {
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-static int on_time(evb_server *self, evb_error *err) {
-    int64_t now = evb_clock_monotonic_ns();
+/* Whether what is due waits, once for each pause. A hub that was itself stopped (SIGSTOP, a frozen machine) finds deadlines
+ * passed before libzmq's thread, stopped too, has read what came meanwhile: members who say that they are at work. Nor may
+ * a beat tell of a time whose events lie unread. */
+static bool reads_first(evb_server *self, int64_t now) {
+    if (!self->grace_ns && now - self->watch_due_ns > LATE_NS)
+        self->grace_ns = now + GRACE_NS;
+    if (now < self->grace_ns)
+        return true;
+    self->grace_ns = 0;
+    return false;
+}
+
+/* What is due but for the watch, which must not wait: memory fills from what is read. */
+static int act_on_time(evb_server *self, int64_t now, evb_error *err) {
     if (now >= self->beat_due_ns) {
         say_head(self, BEAT_TOPIC, sizeof BEAT_TOPIC - 1);
         self->beat_due_ns = now + BEAT_NS;
@@ -567,11 +582,15 @@ static int on_time(evb_server *self, evb_error *err) {
         bool more = evb_journal_tend(self->journal, evb_clock_wall_ns());
         self->tend_due_ns = now + (more ? TEND_AGAIN_NS : self->options.tend_ns);
     }
-    int rc = 0;
-    if (now >= evb_hub_deadline(self->hub)) {
-        rc = evb_hub_tick(self->hub, now, err);
-        rc = rc ? rc : end_round(self, err);
-    }
+    if (now < evb_hub_deadline(self->hub))
+        return 0;
+    int rc = evb_hub_tick(self->hub, now, err);
+    return rc ? rc : end_round(self, err);
+}
+
+static int on_time(evb_server *self, evb_error *err) {
+    int64_t now = evb_clock_monotonic_ns();
+    int rc = reads_first(self, now) ? 0 : act_on_time(self, now, err);
     if (rc == 0 && now >= self->watch_due_ns) {
         rc = watch(self, err);
         self->watch_due_ns = now + WATCH_NS;
@@ -580,10 +599,13 @@ static int on_time(evb_server *self, evb_error *err) {
 }
 
 static int64_t next_deadline(const evb_server *self) {
+    if (self->grace_ns)
+        return least(self->grace_ns, self->watch_due_ns);
     return least(least(self->beat_due_ns, self->tend_due_ns), least(self->watch_due_ns, evb_hub_deadline(self->hub)));
 }
 
 int evb_server_run(evb_server *self, int signal_fd, evb_error *err) {
+    self->watch_due_ns = evb_clock_monotonic_ns();
     for (;;) {
         zmq_pollitem_t items[] = {
             {self->requests, 0, ZMQ_POLLIN, 0}, {self->feed, 0, ZMQ_POLLIN, 0}, {NULL, signal_fd, ZMQ_POLLIN, 0}};

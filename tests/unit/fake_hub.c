@@ -170,7 +170,7 @@ void fake_live(fake_hub *self, const char *topic, unsigned events, bool lost) {
 
 static void say_head(fake_hub *self, const char *topic, size_t size) {
     evb_buf frame = {0};
-    assert_true(evb_frame_beat(&frame, topic, size, self->head + 1, self->mark, 1));
+    assert_true(evb_frame_beat(&frame, topic, size, self->head + 1, self->mark, self->time_ns ? self->time_ns : 1));
     fake_feed(self, frame.data, frame.size);
     evb_buf_free(&frame);
 }

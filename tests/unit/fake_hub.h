@@ -48,6 +48,7 @@ typedef struct {
     bool wrong_id;                             /* answer each request with another's id */
     bool status_further;                       /* status holds more than we know of, first */
     uint64_t mark;                             /* in frames and beats */
+    int64_t time_ns;                           /* of beats and welcomes; 0: 1 */
     bool corrupt;                              /* spoil a byte of what is fetched */
     void (*before)(void *hub, const char *op); /* called before each request is answered */
     pthread_t thread;

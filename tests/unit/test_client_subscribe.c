@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "client/subscription.h"
 #include "client/subscription_private.h"
 #include "fake_hub.h"
 
@@ -448,6 +449,45 @@ static void a_beat_tells_of_the_last(void **state) {
     assert_int_equal(noted(f, EVB_NOTE_REPAIRED), 1);
 }
 
+static fixture *watched; /* by this function */
+
+static void nobody_can_tell(void *hub, const char *op) {
+    assert_string_equal(op, "fetch");
+    assert_int_equal(evb_sub_complete_ns(watched->sub), 0);
+}
+
+static void until_complete(fixture *f, int64_t time_ns) {
+    for (int i = 0; i < ROUNDS && evb_sub_complete_ns(f->sub) != time_ns; i++)
+        turn(f);
+    assert_int_equal(evb_sub_complete_ns(f->sub), time_ns);
+}
+
+/* By the hub's clock; where a beat shows that something is missing, only when that has been handed on. */
+static void a_beat_tells_up_to_when_all_is_here(void **state) {
+    fixture *f = *state;
+    f->hub->time_ns = 5000;
+    subscribe(f, "a", (evb_sub_options){.from = EVB_FROM_LAST}, 0);
+    assert_int_equal(evb_sub_complete_ns(f->sub), 0);
+    until_complete(f, 5000); /* the welcome */
+    f->hub->time_ns = 6000;
+    fake_beat(f->hub);
+    until_complete(f, 6000);
+    f->hub->drop_frames = 1;
+    fake_store(f->hub, "a", 3);
+    f->hub->mark = 3;
+    f->hub->time_ns = 7000;
+    fake_beat(f->hub);
+    watched = f;
+    f->hub->before = nobody_can_tell;
+    until_count(f, 3);
+    until_complete(f, 7000);
+    assert_int_equal(noted(f, EVB_NOTE_REPAIRED), 1);
+    f->hub->before = NULL;
+    fake_down(f->hub);
+    until_noted(f, EVB_NOTE_DISCONNECTED, 1);
+    assert_int_equal(evb_sub_complete_ns(f->sub), 0);
+}
+
 static void stale_frames_are_passed_over(void **state) {
     fixture *f = *state;
     fill(f);
@@ -864,6 +904,7 @@ int main(void) {
         T(prev_proves_a_loss),
         T(a_mark_raises_a_doubt),
         T(a_beat_tells_of_the_last),
+        T(a_beat_tells_up_to_when_all_is_here),
         T(stale_frames_are_passed_over),
         T(other_topics_cost_nothing),
         T(a_broken_frame_raises_a_doubt),
