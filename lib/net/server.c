@@ -45,7 +45,7 @@ enum {
 static const int64_t BEAT_NS = EVB_SECOND_NS;
 static const int64_t TEND_AGAIN_NS = 50 * EVB_MILLISECOND_NS; /* while there is more to tend */
 static const int64_t WATCH_NS = 250 * EVB_MILLISECOND_NS;
-static const int64_t LATE_NS = 250 * EVB_MILLISECOND_NS;  /* the watch by so much: we were stopped */
+static const int64_t LATE_NS = 250 * EVB_MILLISECOND_NS;  /* who sleeps so much longer than asked was stopped */
 static const int64_t GRACE_NS = 250 * EVB_MILLISECOND_NS; /* to read what has come meanwhile */
 static const uint64_t MEMORY_BOUND = (uint64_t)512 << 20;
 static const uint64_t MEMORY_SPARE = (uint64_t)256 << 20; /* up to here readers that catch up get large pieces */
@@ -76,7 +76,7 @@ struct evb_server {
     size_t subscriptions; /* distinct ones; while there are none nothing is sent on the feed */
     uint64_t mark;        /* the newest seq that some subscriber may not have been sent */
     int64_t beat_due_ns, tend_due_ns, watch_due_ns; /* monotonic */
-    int64_t grace_ns; /* monotonic: nothing but the watch is due before, for we were stopped; 0: we were not */
+    int64_t grace_ns; /* monotonic: nothing but the watch is due before, for we were stopped */
     uint64_t memory_bound;
     unsigned long refused_said;
 };
@@ -560,18 +560,6 @@ static int watch(evb_server *self, evb_error *err) {
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* Whether what is due waits, once for each pause. A hub that was itself stopped (SIGSTOP, a frozen machine) finds deadlines
- * passed before libzmq's thread, stopped too, has read what came meanwhile: members who say that they are at work. Nor may
- * a beat tell of a time whose events lie unread. */
-static bool reads_first(evb_server *self, int64_t now) {
-    if (!self->grace_ns && now - self->watch_due_ns > LATE_NS)
-        self->grace_ns = now + GRACE_NS;
-    if (now < self->grace_ns)
-        return true;
-    self->grace_ns = 0;
-    return false;
-}
-
 /* What is due but for the watch, which must not wait: memory fills from what is read. */
 static int act_on_time(evb_server *self, int64_t now, evb_error *err) {
     if (now >= self->beat_due_ns) {
@@ -590,7 +578,7 @@ static int act_on_time(evb_server *self, int64_t now, evb_error *err) {
 
 static int on_time(evb_server *self, evb_error *err) {
     int64_t now = evb_clock_monotonic_ns();
-    int rc = reads_first(self, now) ? 0 : act_on_time(self, now, err);
+    int rc = now < self->grace_ns ? 0 : act_on_time(self, now, err);
     if (rc == 0 && now >= self->watch_due_ns) {
         rc = watch(self, err);
         self->watch_due_ns = now + WATCH_NS;
@@ -599,19 +587,29 @@ static int on_time(evb_server *self, evb_error *err) {
 }
 
 static int64_t next_deadline(const evb_server *self) {
-    if (self->grace_ns)
-        return least(self->grace_ns, self->watch_due_ns);
-    return least(least(self->beat_due_ns, self->tend_due_ns), least(self->watch_due_ns, evb_hub_deadline(self->hub)));
+    int64_t at = least(least(self->beat_due_ns, self->tend_due_ns), evb_hub_deadline(self->hub));
+    return least(at > self->grace_ns ? at : self->grace_ns, self->watch_due_ns);
+}
+
+/* Sleeps until something comes, or is due. A hub that was itself stopped meanwhile (SIGSTOP, a frozen machine) finds
+ * deadlines passed before libzmq's thread, stopped too, has read what came: members who say that they are at work. So what
+ * is due waits a moment; a beat, too, which is not to tell of a time whose events lie unread. */
+static int sleep_until_due(evb_server *self, zmq_pollitem_t *items, int count, evb_error *err) {
+    int64_t now = evb_clock_monotonic_ns(), due = next_deadline(self), wait = due > now ? due - now : 0;
+    if (zmq_poll(items, count, evb_clock_poll_ms(wait)) < 0 && errno != EINTR)
+        return evb_fail(err, EVB_EIO, "hub: %s", zmq_strerror(errno));
+    int64_t awake = evb_clock_monotonic_ns();
+    if (awake - now > wait + LATE_NS)
+        self->grace_ns = awake + GRACE_NS;
+    return 0;
 }
 
 int evb_server_run(evb_server *self, int signal_fd, evb_error *err) {
-    self->watch_due_ns = evb_clock_monotonic_ns();
     for (;;) {
         zmq_pollitem_t items[] = {
             {self->requests, 0, ZMQ_POLLIN, 0}, {self->feed, 0, ZMQ_POLLIN, 0}, {NULL, signal_fd, ZMQ_POLLIN, 0}};
-        int64_t wait = next_deadline(self) - evb_clock_monotonic_ns();
-        if (zmq_poll(items, 3, evb_clock_poll_ms(wait < 0 ? 0 : wait)) < 0 && errno != EINTR)
-            return evb_fail(err, EVB_EIO, "hub: %s", zmq_strerror(errno));
+        if (sleep_until_due(self, items, 3, err))
+            return err->code;
         int rc = items[0].revents ? play_round(self, err) : 0;
         if (rc == 0 && items[1].revents)
             read_subscriptions(self);
