@@ -134,6 +134,8 @@ void evb_command_destroy(evb_hub *hub, evb_command *command);
 /* Tells every caller, stores the end, and destroys it. EVB_ENOMEM, EVB_EIO: the hub's end. */
 int evb_command_finish(evb_hub *hub, evb_command *command, const evb_command_end *end, evb_error *err);
 
+#define EVB_COMMAND_LATE "no handler took it in time: withdrawn, not done"
+
 /* The same for one that was lost: callers are told `code`. */
 int evb_command_lose(evb_hub *hub, evb_command *command, int code, const char *reason, bool untaken, int64_t pid,
                      evb_error *err);

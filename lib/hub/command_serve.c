@@ -58,6 +58,16 @@ static evb_slot *free_slot(evb_handler *handler) {
     return NULL;
 }
 
+/* Whether all who wait for it have waited for as long as they said. */
+static bool is_late(const evb_hub *hub, const evb_command *command) {
+    const evb_caller *k;
+    TAILQ_FOREACH (k, &command->callers, link) {
+        if (k->due_ns > hub->now_ns)
+            return false;
+    }
+    return !TAILQ_EMPTY(&command->callers);
+}
+
 int evb_service_settle(evb_hub *hub, evb_service *service, evb_error *err) {
     struct evb_command_list *waiting = &service->lists[EVB_COMMAND_WAITING];
     evb_handler *handler = evb_service_active(service);
@@ -68,6 +78,10 @@ int evb_service_settle(evb_hub *hub, evb_service *service, evb_error *err) {
         rc = evb_command_lose(hub, c, EVB_ENOHANDLER, "the handler went away before it took it: not done", true, -1,
                               err);
     while (handler && rc == 0 && (c = TAILQ_FIRST(waiting)) && (slot = free_slot(handler))) {
+        if (is_late(hub, c)) { /* the clock has not been looked at since */
+            rc = evb_command_lose(hub, c, EVB_ETIMEDOUT, EVB_COMMAND_LATE, true, -1, err);
+            continue;
+        }
         slot->command = c;
         slot->held = false;
         evb_command_set(c, EVB_COMMAND_IN_HAND);

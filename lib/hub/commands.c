@@ -349,12 +349,11 @@ int evb_hub_call(evb_hub *hub, const evb_request *request, evb_error *err) {
 
 /* The caller's time is over. */
 static int expire(evb_hub *hub, evb_command *command, evb_caller *caller, evb_error *err) {
-    static const char LATE[] = "no handler took it in time: withdrawn, not done";
     if (command->state != EVB_COMMAND_WAITING)
         return refuse_caller(hub, command, caller, EVB_EUNKNOWN, "no answer in time", err);
     if (TAILQ_NEXT(caller, link) || caller != TAILQ_FIRST(&command->callers))
-        return refuse_caller(hub, command, caller, EVB_ETIMEDOUT, LATE, err);
-    return evb_command_lose(hub, command, EVB_ETIMEDOUT, LATE, true, -1, err);
+        return refuse_caller(hub, command, caller, EVB_ETIMEDOUT, EVB_COMMAND_LATE, err);
+    return evb_command_lose(hub, command, EVB_ETIMEDOUT, EVB_COMMAND_LATE, true, -1, err);
 }
 
 static int expire_list(evb_hub *hub, struct evb_command_list *list, evb_error *err) {

@@ -98,8 +98,10 @@ bool evb_group_carve(evb_group *self, uint64_t first, uint64_t last) {
 void evb_member_refresh(evb_member *self, int64_t now_ns) {
     const evb_entry *first = evb_holder_first(&self->holder);
     uint64_t lowest = first ? first->first : 0;
-    if (lowest != self->lowest)
+    if (lowest != self->lowest) {
         self->since_ns = now_ns;
+        self->fresh = true;
+    }
     self->lowest = lowest;
 }
 
@@ -222,8 +224,8 @@ static int read_on(evb_hub *hub, evb_group *self, evb_member *member, evb_hand *
     int rc =
         evb_journal_read(hub->journal, *next, to, bytes_on(self, hand), self->patterns, &hub->scratch, &after, &why);
     if (rc == EVB_EGONE) {
-        uint64_t first = evb_journal_first(hub->journal);
-        lose(hub, self, *next, first - *next, "retention has removed them");
+        uint64_t first = evb_journal_first(hub->journal), end = first <= to ? first : to + 1;
+        lose(hub, self, *next, end - *next, "retention has removed them");
         *next = first;
         return 0;
     }
@@ -259,7 +261,13 @@ static int read_on(evb_hub *hub, evb_group *self, evb_member *member, evb_hand *
 static uint64_t replay_to(evb_group_replay *r, int64_t now_ns, evb_hand *hand) {
     if (r->next > r->to || !r->rate)
         return r->to;
-    uint64_t due = (uint64_t)((double)(now_ns - r->begun_ns) / 1e9 * (double)r->rate) + 1;
+    double rate = (double)r->rate, at = (double)(now_ns - r->begun_ns) / 1e9 * rate;
+    if (at > (double)r->handed + rate) { /* a second's worth that nobody took: it is not made up for */
+        r->begun_ns = now_ns;
+        r->handed = 0;
+        at = 0;
+    }
+    uint64_t due = at < 0x1p63 ? (uint64_t)at + 1 : UINT64_MAX;
     if (due <= r->handed)
         return 0;
     if (due - r->handed < hand->room)

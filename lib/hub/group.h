@@ -33,6 +33,7 @@ struct evb_member {
     evb_holder holder;
     uint64_t lowest;  /* key of its lowest event in hand… */
     int64_t since_ns; /* …and since when it is that */
+    bool fresh;       /* that was said in this round: it hears of it when the round is safe */
     bool hungry;      /* there was nothing for it: to be told when there is */
     uint64_t until;   /* to be told too when all up to this seq is done; 0: no */
     bool called;      /* to be told at the round's end */

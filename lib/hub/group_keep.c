@@ -62,7 +62,10 @@ void evb_groups_close(evb_hub *hub) {
     evb_buf_free(&hub->notes);
 }
 
+/* What it says is done may be so by a dead letter: that is not to be less safe than it. */
 int evb_groups_sync(evb_hub *hub, evb_error *err) {
+    if (hub->options.sync == EVB_SYNC_LATER && evb_journal_settle(hub->journal, err))
+        return err->code;
     if (evb_group_log_sync(hub->group_log))
         all_safe(hub);
     return evb_group_log_is_long(hub->group_log) ? write_snapshot(hub, NULL, err) : 0;

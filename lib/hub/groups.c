@@ -179,6 +179,18 @@ int evb_groups_tell(evb_hub *hub) {
 
 /* ---- time ---- */
 
+void evb_groups_round_took(evb_hub *hub, int64_t ns) {
+    evb_group *group;
+    evb_member *m;
+    ns = ns < 10 * EVB_MILLISECOND_NS ? 0 : ns; /* a slow disk; else it does not matter */
+    TAILQ_FOREACH (group, &hub->groups, link) {
+        TAILQ_FOREACH (m, &group->members, link) {
+            m->since_ns += m->fresh ? ns : 0;
+            m->fresh = false;
+        }
+    }
+}
+
 int64_t evb_groups_deadline(const evb_hub *hub) {
     int64_t at = hub->keep_due_ns;
     evb_group *group;
@@ -251,12 +263,13 @@ static int lose_member(evb_hub *hub, evb_group *group, evb_member *member, evb_e
 
 int evb_groups_left(evb_hub *hub, const char *token, size_t size, evb_error *err) {
     evb_group *group;
+    int rc = 0;
     TAILQ_FOREACH (group, &hub->groups, link) {
         evb_member *m = find_member(group, token, size);
-        if (m)
-            return lose_member(hub, group, m, err);
+        if (m && rc == 0)
+            rc = lose_member(hub, group, m, err);
     }
-    return 0;
+    return rc;
 }
 
 int evb_groups_left_all(evb_hub *hub, evb_error *err) {
@@ -558,7 +571,7 @@ static int take_fails(evb_hub *hub, evb_group *group, evb_member *member, evb_mp
             !evb_mp_bool(args, &final) || (parts == 5 && !evb_attempt_read(args, &said)))
             return EVB_EINVAL;
         evb_utf8_copy(reason, sizeof reason, text, size, false);
-        int64_t delay_ns = delay > INT64_MAX / 4 ? -1 : (int64_t)delay;
+        int64_t delay_ns = delay == UINT64_MAX ? -1 : delay > INT64_MAX / 4 ? INT64_MAX / 4 : (int64_t)delay;
         int rc = parts == 5 ? evb_attempt_store(hub, group, member, key, reason, &said, err) : 0;
         rc = rc ? rc : evb_group_fail(hub, group, member, key, delay_ns, final, reason, hub->now_ns, err);
         if (rc)
@@ -673,5 +686,6 @@ int evb_hub_group_busy(evb_hub *hub, const evb_request *request, evb_error *err)
     if (!member)
         return evb_hub_refuse_error(hub, request, &why);
     member->since_ns = hub->now_ns;
+    member->fresh = true;
     return evb_hub_answer(hub, request, 0, &packer) ? 0 : EVB_ENOMEM;
 }

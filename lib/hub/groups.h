@@ -45,4 +45,7 @@ int evb_groups_sync(evb_hub *hub, evb_error *err);
 /* Tells those members who are to be told that there is something for them. EVB_ENOMEM. */
 int evb_groups_tell(evb_hub *hub);
 
+/* The round is safe after so long: the time of what it has handed out begins now. */
+void evb_groups_round_took(evb_hub *hub, int64_t ns);
+
 #endif

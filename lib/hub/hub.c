@@ -310,6 +310,7 @@ int evb_hub_request(evb_hub *self, void *peer, evb_origin origin, const uint8_t 
     if (!self->action_count)
         drop_own(self);
     self->now_ns = monotonic_ns;
+    evb_journal_watch_clock(self->journal, now_ns, monotonic_ns);
     if (evb_mp_array(&request.args, &request.arg_count) && request.arg_count >= 2 &&
         evb_mp_str(&request.args, &op, &op_size) && evb_mp_uint(&request.args, &request.id)) {
         request.arg_count -= 2;
@@ -370,6 +371,7 @@ size_t evb_hub_early(evb_hub *self, evb_action **actions) {
 
 int evb_hub_commit(evb_hub *self, int64_t monotonic_ns, evb_action **actions, size_t *count, evb_error *err) {
     self->now_ns = monotonic_ns;
+    int64_t begun_ns = evb_clock_monotonic_ns();
     int rc = self->appended ? make_safe(self, monotonic_ns, err) : 0;
     rc = rc ? rc : evb_groups_keep(self, err);
     rc = rc ? rc : evb_schedule_keep(self, err);
@@ -377,6 +379,7 @@ int evb_hub_commit(evb_hub *self, int64_t monotonic_ns, evb_action **actions, si
         drop_actions(self);
         return rc;
     }
+    evb_groups_round_took(self, evb_clock_monotonic_ns() - begun_ns);
     *actions = self->actions;
     *count = self->action_count;
     self->action_count = 0;
@@ -410,5 +413,9 @@ int evb_hub_tick(evb_hub *self, int64_t monotonic_ns, evb_error *err) {
 
 bool evb_hub_beat(const evb_hub *self, const char *topic, size_t topic_size, uint64_t mark, int64_t now_ns,
                   evb_buf *out) {
-    return evb_frame_beat(out, topic, topic_size, evb_journal_head(self->journal) + 1, mark, now_ns);
+    uint64_t next = evb_journal_head(self->journal) + 1;
+    evb_record rec; /* what is safe by chance and waits to be fanned out is still to come */
+    if (self->later_count && !evb_record_parse(self->later[0].data, self->later[0].size, &rec) && rec.seq < next)
+        next = rec.seq;
+    return evb_frame_beat(out, topic, topic_size, next, mark, now_ns);
 }

@@ -55,7 +55,9 @@ typedef struct {
 /* Finds out which of the frame's batches are new. */
 static int compare(scheduling *s, evb_error *why) {
     const evb_record *recs = s->hub->recs;
-    s->producer = evb_schedule_producer(s->hub->schedule, recs[0].producer, s->request->now_ns);
+    const evb_catalog *catalog = evb_journal_catalog(s->hub->journal);
+    s->producer =
+        evb_schedule_producer(s->hub->schedule, recs[0].producer, evb_catalog_steady(catalog, s->request->now_ns));
     if (!s->producer)
         return EVB_ENOMEM;
     evb_schedule_acked(s->producer, s->acked);
@@ -500,9 +502,12 @@ int evb_schedule_tick(evb_hub *hub, int64_t wall_ns, evb_error *err) {
     evb_schedule *s = hub->schedule;
     const evb_due *due = evb_schedule_first(s);
     int64_t wait_ns = 0;
+    evb_journal_watch_clock(hub->journal, wall_ns, hub->now_ns);
     int rc = due && due->due_ns <= wall_ns && !s->fired ? fire_due(hub, wall_ns, &wait_ns, err) : 0;
     bool sync = rc == 0 && !s->fired && hub->options.sync != EVB_SYNC_NONE;
-    rc = sync ? evb_schedule_log_sync(s->log, err) : rc;
+    if (sync && evb_schedule_log_is_dirty(s->log)) /* what it says was published is not to be safe before it is */
+        rc = evb_journal_settle(hub->journal, err);
+    rc = rc == 0 && sync ? evb_schedule_log_sync(s->log, err) : rc;
     rc = rc ? rc : evb_schedule_tidy(s, &hub->options.log, err);
     plan(hub, wall_ns, wait_ns);
     return rc;

@@ -543,7 +543,7 @@ evb_schedule *evb_schedule_new(evb_journal *journal, evb_log log, int64_t wall_n
         evb_schedule_destroy(&self);
         return NULL;
     }
-    forget(self, wall_ns);
+    forget(self, evb_catalog_steady(evb_journal_catalog(journal), wall_ns));
     return self;
 }
 

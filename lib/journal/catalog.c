@@ -223,12 +223,13 @@ static int write_producers(evb_catalog *self) {
     return 0;
 }
 
-/* Begins a new generation of producers when the current one is 10 minutes old. */
+/* Begins a new generation of producers when the current one is 10 minutes old, however the clock was set. */
 static int rotate(evb_catalog *self, int64_t now_ns) {
-    if (now_ns >= self->rotated_ns && evb_catalog_between(self->rotated_ns, now_ns) < GENERATION_NS)
+    int64_t steady_ns = evb_catalog_steady(self, now_ns);
+    if (steady_ns >= self->rotated_ns && evb_catalog_between(self->rotated_ns, steady_ns) < GENERATION_NS)
         return 0;
     self->generation ^= 1;
-    self->rotated_ns = now_ns;
+    self->rotated_ns = steady_ns;
     return mdb_drop(self->txn, self->db[current_producers(self)], 0);
 }
 

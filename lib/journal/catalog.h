@@ -118,6 +118,9 @@ void evb_catalog_keep_ids(evb_catalog *self, int64_t window_ns, uint64_t most);
 /* The wall clock has been set: by so much (ns) it is ahead of where it would be. Ids keep their age. */
 void evb_catalog_clock_jumped(evb_catalog *self, int64_t by_ns);
 
+/* The wall clock less what it has jumped by: what is as old by it is as old. */
+int64_t evb_catalog_steady(const evb_catalog *self, int64_t now_ns);
+
 /* The seq under which the id was stored, or 0 in *seq: not known, or forgotten. EVB_EIO, EVB_EDAMAGED. */
 int evb_catalog_id(evb_catalog *self, const uint8_t key[EVB_ID_KEY], int64_t now_ns, uint64_t *seq, evb_error *err);
 

@@ -33,6 +33,10 @@ void evb_catalog_clock_jumped(evb_catalog *self, int64_t by_ns) {
     self->ids.skew_ns = (int64_t)((uint64_t)self->ids.skew_ns + (uint64_t)by_ns);
 }
 
+int64_t evb_catalog_steady(const evb_catalog *self, int64_t now_ns) {
+    return evb_catalog_between(self->ids.skew_ns, now_ns);
+}
+
 void evb_catalog_ids_read(evb_catalog *self) {
     self->ids.noted = evb_catalog_get_meta(self, "ids");
     self->ids.since = evb_catalog_get_meta(self, "ids_since");

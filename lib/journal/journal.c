@@ -301,4 +301,8 @@ int evb_journal_sync(evb_journal *self, evb_error *err) {
     return 0;
 }
 
+int evb_journal_settle(evb_journal *self, evb_error *err) {
+    return self->synced < evb_journal_active(self)->next ? evb_journal_sync(self, err) : 0;
+}
+
 void evb_journal_trust(evb_journal *self) { self->durable = evb_journal_active(self)->next; }

@@ -50,12 +50,19 @@ int evb_journal_append(evb_journal *self, evb_record *recs, size_t count, int64_
 /* Makes all that was appended safe. Any error is final: the page cache can no longer be trusted; end the process. */
 int evb_journal_sync(evb_journal *self, evb_error *err);
 
+/* The same, unless all is safe: before something that stands for what was appended is made safe elsewhere. */
+int evb_journal_settle(evb_journal *self, evb_error *err);
+
 /* Forgets the appended but unsynced difference: what was appended counts as readable without a sync (--sync MS|none). */
 void evb_journal_trust(evb_journal *self);
 
 /* Drops what retention says, rewrites segments much of which is gone, and looks how full the disk is. To be called about
  * once a second; true: there is more to do, so call it again soon. */
 bool evb_journal_tend(evb_journal *self, int64_t now_ns);
+
+/* Looks whether the wall clock was set: it goes as the monotonic one, steady_ns, or it was. To be called before anything is
+ * judged by it, since how old ids and publishers are does not jump with it. */
+void evb_journal_watch_clock(evb_journal *self, int64_t now_ns, int64_t steady_ns);
 
 /* Takes away what is below seq `first`, which is at most appended + 1: whole segments at once, the rest is no longer
  * read. EVB_ESTORE, EVB_EIO. */

@@ -45,17 +45,17 @@ struct evb_journal {
     uint64_t purged;       /* bytes of topics purged since segments were last looked through for them */
     evb_segment *segments; /* ascending; never empty; the last is the one appended to, and open */
     size_t segment_count;
-    uint64_t durable;                 /* all below this seq is safe, or counts as that */
-    uint64_t synced;                  /* all below this seq is on disk */
-    uint64_t bytes;                   /* of all segments */
-    uint64_t unchecked;               /* bytes appended since the disk's room was looked at */
-    bool full;                        /* too little room: nothing is taken */
-    bool broken;                      /* a sync or a truncate failed: nothing is taken any more */
-    int64_t tended_ns;                /* the wall clock at the last look after it; 0: none yet */
-    int64_t look_on_ns;               /* for readings that find little: see reading.c */
-    evb_chain chain;                  /* of the reading under way */
-    evb_scan scan;                    /* its buffer serves every reader */
-    uint64_t used[OPEN_SEGMENTS_MAX]; /* firsts of the sealed segments that are open, the oldest use first */
+    uint64_t durable;                      /* all below this seq is safe, or counts as that */
+    uint64_t synced;                       /* all below this seq is on disk */
+    uint64_t bytes;                        /* of all segments */
+    uint64_t unchecked;                    /* bytes appended since the disk's room was looked at */
+    bool full;                             /* too little room: nothing is taken */
+    bool broken;                           /* a sync or a truncate failed: nothing is taken any more */
+    int64_t watched_ns, watched_steady_ns; /* both clocks at the last look at them; 0: none yet */
+    int64_t look_on_ns;                    /* for readings that find little: see reading.c */
+    evb_chain chain;                       /* of the reading under way */
+    evb_scan scan;                         /* its buffer serves every reader */
+    uint64_t used[OPEN_SEGMENTS_MAX];      /* firsts of the sealed segments that are open, the oldest use first */
     size_t used_count;
     evb_topic_state **touched; /* of the append under way, and what they were before it */
     evb_topic_state *before;

@@ -132,20 +132,20 @@ static bool lasts_too_long(const evb_journal *self, int64_t now_ns) {
     return age && seg->place_count && seg->places[0].time_ns < now_ns - age / 8;
 }
 
-/* Called about once a second: a wall clock that has gone much further, or back, was set. */
-static void watch_clock(evb_journal *self, int64_t now_ns) {
+/* A wall clock that has gone much further than the other, or back, was set. */
+void evb_journal_watch_clock(evb_journal *self, int64_t now_ns, int64_t steady_ns) {
     static const int64_t back_ns = EVB_SECOND_NS, ahead_ns = 30 * EVB_SECOND_NS;
-    int64_t went = now_ns - self->tended_ns;
-    if (self->tended_ns && (went < -back_ns || went > ahead_ns))
-        evb_catalog_clock_jumped(self->catalog, went - EVB_SECOND_NS);
-    self->tended_ns = now_ns;
+    int64_t by_ns = now_ns - self->watched_ns - (steady_ns - self->watched_steady_ns);
+    if (self->watched_ns && (by_ns < -back_ns || by_ns > ahead_ns))
+        evb_catalog_clock_jumped(self->catalog, by_ns);
+    self->watched_ns = now_ns;
+    self->watched_steady_ns = steady_ns;
 }
 
 bool evb_journal_tend(evb_journal *self, int64_t now_ns) {
     evb_error err;
     if (self->broken)
         return false;
-    watch_clock(self, now_ns);
     evb_journal_look_for_room(self);
     if (lasts_too_long(self, now_ns) && evb_journal_roll(self, now_ns, &err))
         evb_log_say(&self->log, "%s", err.text);
@@ -162,7 +162,9 @@ int evb_journal_trim(evb_journal *self, uint64_t first, int64_t now_ns, evb_erro
         first = active->next;
     if (first <= evb_journal_first(self))
         return 0;
-    int rc = first == active->next && active->size ? evb_journal_roll(self, now_ns, err) : 0;
+    /* A power failure must not take back what is noted as gone: others would get its seqs, and be gone. */
+    int rc =
+        first == active->next && active->size ? evb_journal_roll(self, now_ns, err) : evb_journal_settle(self, err);
     rc = rc ? rc : evb_gone_trim(self->gone, first, err);
     rc = rc ? rc : evb_gone_sync(self->gone, err);
     if (rc)
@@ -215,7 +217,7 @@ static int purge_topics(evb_journal *self, const char *text, size_t size, purgin
 
 /* Each pattern goes up to the last event that it has: a reader behind that misses nothing. */
 int evb_journal_purge(evb_journal *self, const evb_patterns *patterns, uint64_t *count, evb_error *err) {
-    int rc = 0;
+    int rc = evb_journal_settle(self, err); /* as in evb_journal_trim */
     purging p = {.journal = self};
     for (size_t i = 0; rc == 0 && i < evb_patterns_count(patterns); i++) {
         size_t size;

@@ -44,6 +44,7 @@ enum {
 };
 static const int64_t BEAT_NS = EVB_SECOND_NS;
 static const int64_t TEND_AGAIN_NS = 50 * EVB_MILLISECOND_NS; /* while there is more to tend */
+static const int64_t FINISH_NS = EVB_SECOND_NS;
 static const int64_t WATCH_NS = 250 * EVB_MILLISECOND_NS;
 static const int64_t LATE_NS = 250 * EVB_MILLISECOND_NS;  /* who sleeps so much longer than asked was stopped */
 static const int64_t GRACE_NS = 250 * EVB_MILLISECOND_NS; /* to read what has come meanwhile */
@@ -567,7 +568,9 @@ static int act_on_time(evb_server *self, int64_t now, evb_error *err) {
         self->beat_due_ns = now + BEAT_NS;
     }
     if (now >= self->tend_due_ns) {
-        bool more = evb_journal_tend(self->journal, evb_clock_wall_ns());
+        int64_t wall_ns = evb_clock_wall_ns();
+        evb_journal_watch_clock(self->journal, wall_ns, now);
+        bool more = evb_journal_tend(self->journal, wall_ns);
         self->tend_due_ns = now + (more ? TEND_AGAIN_NS : self->options.tend_ns);
     }
     if (now < evb_hub_deadline(self->hub))
@@ -621,4 +624,13 @@ int evb_server_run(evb_server *self, int signal_fd, evb_error *err) {
     }
 }
 
-int evb_server_finish(evb_server *self, evb_error *err) { return play_round(self, err); }
+/* What has arrived is more than a round where there are many clients; who sends on and on does not keep us for ever. */
+int evb_server_finish(evb_server *self, evb_error *err) {
+    int64_t end = evb_clock_monotonic_ns() + FINISH_NS;
+    zmq_pollitem_t item = {self->requests, 0, ZMQ_POLLIN, 0};
+    int rc;
+    do
+        rc = play_round(self, err);
+    while (rc == 0 && evb_clock_monotonic_ns() < end && zmq_poll(&item, 1, 0) > 0);
+    return rc;
+}

@@ -158,8 +158,8 @@ static void add_batch(fixture *f, uint8_t producer, uint64_t number, const char 
 static bool play(fixture *f, evb_buf *head, char *text) {
     evb_error err = {0};
     bool alive = evb_hub_request(f->hub, &a_peer, (evb_origin){-1, -1}, head->data, head->size, f->body.data,
-                                 f->body.size, f->wall_ns, 0, &err) == 0 &&
-                 evb_hub_commit(f->hub, 0, &f->actions, &f->count, &err) == 0;
+                                 f->body.size, f->wall_ns, f->wall_ns, &err) == 0 &&
+                 evb_hub_commit(f->hub, f->wall_ns, &f->actions, &f->count, &err) == 0;
     evb_buf_free(head);
     f->body.size = 0;
     if (!alive)
@@ -232,8 +232,10 @@ static void list(fixture *f, int64_t due_ns, uint64_t after, uint64_t limit, cha
 static bool pass(fixture *f, int seconds) {
     evb_error err = {0};
     f->wall_ns += seconds * EVB_SECOND_NS;
+    f->hub->now_ns = f->wall_ns;
     for (int i = 0; i < 20; i++) {
-        if (evb_schedule_tick(f->hub, f->wall_ns, &err) || evb_hub_commit(f->hub, 0, &f->actions, &f->count, &err))
+        if (evb_schedule_tick(f->hub, f->wall_ns, &err) ||
+            evb_hub_commit(f->hub, f->wall_ns, &f->actions, &f->count, &err))
             return false;
         drop_actions(f);
     }
