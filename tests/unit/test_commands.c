@@ -269,6 +269,38 @@ static void asked_is_safe_soon(void **state) {
     assert_int_equal(evb_journal_head(f->journal), 2); /* before it is handed on */
 }
 
+/* Also where another reason has made it safe before: a subscriber drops what is below the seq of a beat or a welcome. */
+static void a_beat_names_nothing_that_is_not_on_the_feed(void **state) {
+    fixture *f = *state;
+    evb_error err = {0};
+    evb_buf beat = {0};
+    evb_record rec;
+    serve(f, 1, TOKEN_A, false, NULL, 0);
+    call(f, 3, "do it", NULL, 1000 * MS, false);
+    assert_int_equal(evb_journal_settle(f->journal, &err), 0);
+    assert_int_equal(evb_journal_head(f->journal), 1);
+    for (uint64_t fed = 0; fed < 2; fed++) {
+        assert_int_equal(f->fed_count, fed);
+        assert_true(evb_hub_beat(f->hub, "$hub.beat", 9, 0, 1, &beat));
+        assert_null(evb_frame_parse(beat.data, beat.size, &rec));
+        assert_int_equal(rec.seq, fed + 1);
+        beat.size = 0;
+        tick(f, 10 * MS);
+    }
+    evb_buf_free(&beat);
+}
+
+/* The clock has not been looked at since its time was over. */
+static void a_late_one_is_not_handed_out(void **state) {
+    fixture *f = *state;
+    serve(f, 1, TOKEN_A, false, NULL, 0);
+    call(f, 3, "do it", NULL, 100 * MS, false);
+    f->now += 200 * MS;
+    take(f, 2, TOKEN_A, 0, 0, "");
+    assert_false(f->replies[2].there);
+    assert_refused(f, 3, "timeout");
+}
+
 static void no_handler(void **state) {
     fixture *f = *state;
     call(f, 3, "do it", NULL, 1000 * MS, false);
@@ -485,6 +517,8 @@ int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {TEST(asks_and_answers),
                                        TEST(asked_is_safe_soon),
+                                       TEST(a_beat_names_nothing_that_is_not_on_the_feed),
+                                       TEST(a_late_one_is_not_handed_out),
                                        TEST(no_handler),
                                        TEST(quiet_is_not_stored),
                                        TEST(times_end),

@@ -13,7 +13,9 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "hub/hub.h"
+#include "hub/groups.h"
+#include "hub/hub_private.h"
+#include "journal/journal_private.h"
 
 #define MS EVB_MILLISECOND_NS
 enum { EVENTS_MAX = 256 };
@@ -459,6 +461,105 @@ static void a_member_that_goes_leaves_its_work_at_once(void **state) {
     assert_row(f, 1, 3, 2, 1);
     take(f, "one", 0, 0, 10);
     assert_string_equal(f->error, "member");
+}
+
+static void who_goes_goes_from_all_its_groups(void **state) {
+    fixture *f = *state;
+    evb_error err = {0};
+    JOIN(f, "one", "\xc0");
+    evb_buf head = {0};
+    msgpack_packer p;
+    evb_mp_packer(&p, &head);
+    msgpack_pack_array(&p, 7);
+    evb_mp_pack_str(&p, "group.join", 10);
+    msgpack_pack_uint64(&p, 1);
+    evb_mp_pack_str(&p, "other", 5);
+    evb_mp_pack_str(&p, "one", 3);
+    msgpack_pack_array(&p, 1);
+    evb_mp_pack_str(&p, "#", 1);
+    msgpack_pack_nil(&p);
+    msgpack_pack_uint64(&p, 1);
+    send_request(f, &head, false);
+    assert_string_equal(f->error, "");
+    size_t members = 0;
+    evb_group *group;
+    evb_hub_left(f->hub, "one", 3);
+    assert_int_equal(evb_hub_tick(f->hub, f->now, &err), 0);
+    end_round(f, false);
+    TAILQ_FOREACH (group, &f->hub->groups, link) {
+        members += TAILQ_EMPTY(&group->members) ? 0 : 1;
+    }
+    assert_int_equal(members, 0);
+}
+
+static int slow_sync(evb_io *io, int fd) {
+    (void)io;
+    (void)fd;
+    usleep(50000);
+    return 0;
+}
+
+/* Whose ack wait would be over by the time at which they hear of their events. */
+static void a_slow_sync_is_no_part_of_the_ack_wait(void **state) {
+    fixture *f = *state;
+    JOIN(f, "a",
+         "\x81\xa8"
+         "ack_wait\xce\x00\x98\x96\x80"); /* 10 ms */
+    publish(f, "t.a", 1);
+    f->hub->options.sync = EVB_SYNC_ALWAYS;
+    f->journal->io->datasync = slow_sync;
+    f->hub->appended = true;
+    take(f, "a", 0, 0, 1);
+    assert_int_equal(f->row_count, 1);
+    assert_true(evb_groups_deadline(f->hub) >= f->now + 60 * MS);
+    take(f, "a", 1, 1, 0);
+    assert_string_equal(f->error, "");
+}
+
+/* A dead letter is not to be lost while it is noted that its event is done. */
+static void what_is_done_is_not_safe_before_its_dead_letter(void **state) {
+    fixture *f = *state;
+    evb_error err = {0};
+    JOIN(f, "a", "\xc0");
+    publish(f, "t.a", 1);
+    take(f, "a", 0, 0, 1);
+    f->hub->options.sync = EVB_SYNC_LATER;
+    f->hub->options.sync_ns = 3600 * EVB_SECOND_NS;
+    nack(f, "a", 1, true);
+    assert_int_equal(evb_journal_appended(f->journal), 2);
+    assert_true(f->journal->synced <= 2);
+    assert_int_equal(evb_groups_sync(f->hub, &err), 0);
+    assert_int_equal(f->journal->synced, 3);
+}
+
+/* Takes all that a replay at this rate has after so long. */
+static size_t replayed(fixture *f, uint64_t rate, int64_t after_ns) {
+    evb_buf head = {0};
+    JOIN(f, "a", "\xc0");
+    publish(f, "t.a", 100);
+    take(f, "a", 0, 0, 200);
+    take(f, "a", 1, 100, 0);
+    msgpack_packer p = begin(&head, "group.replay", 5, NULL);
+    msgpack_pack_uint64(&p, 1);
+    msgpack_pack_uint64(&p, 100);
+    msgpack_pack_uint64(&p, rate);
+    msgpack_pack_false(&p);
+    send_request(f, &head, false);
+    assert_string_equal(f->error, "");
+    f->now += after_ns;
+    take(f, "a", 0, 0, 200);
+    size_t events = 0;
+    for (size_t i = 0; i < f->row_count; i++)
+        events += f->rows[i].count;
+    return events;
+}
+
+static void a_replay_at_a_rate_makes_up_for_a_second_at_most(void **state) {
+    assert_in_range(replayed(*state, 5, 10 * EVB_SECOND_NS), 1, 6);
+}
+
+static void a_replay_may_have_any_rate(void **state) {
+    assert_int_equal(replayed(*state, UINT64_MAX, EVB_SECOND_NS / 2), 100);
 }
 
 static void all_connections_gone_is_every_member_gone(void **state) {
@@ -1005,6 +1106,11 @@ int main(void) {
         T(a_damaged_log_skips_nothing),
         T(a_journal_shorter_than_the_log),
         T(a_snapshot_says_the_same),
+        T(who_goes_goes_from_all_its_groups),
+        T(what_is_done_is_not_safe_before_its_dead_letter),
+        T(a_slow_sync_is_no_part_of_the_ack_wait),
+        T(a_replay_at_a_rate_makes_up_for_a_second_at_most),
+        T(a_replay_may_have_any_rate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "hub/hub.h"
 
 static int a_peer;
@@ -317,6 +318,24 @@ static void the_age_of_an_id_does_not_jump_with_the_clock(void **state) {
     assert_string_equal(text, "ok 6.1.2");
 }
 
+static void publishers_are_known_as_long_where_the_clock_is_set(void **state) {
+    fixture *f = *state;
+    char text[200];
+    f->now_ns = 86400 * EVB_SECOND_NS;
+    add_ids(f, 1, 1, "a", "-");
+    publish(f, 0, text);
+    assert_string_equal(text, "ok 1.1.1");
+    for (uint64_t i = 1; i <= 3; i++) {
+        f->now_ns += 3600 * EVB_SECOND_NS;
+        f->steady_ns += EVB_SECOND_NS;
+        add_ids(f, 2, i, "a", "-");
+        publish(f, i - 1, text);
+    }
+    add_ids(f, 1, 1, "a", "-"); /* its answer was lost */
+    publish(f, 0, text);
+    assert_string_equal(text, "ok 1.1.1");
+}
+
 /* Asks for what stands in args (msgpack); the reply's elements behind the id, as far as they are texts and numbers. */
 static void ask(fixture *f, const char *op, const void *args, size_t size, uint32_t count, char *text) {
     evb_buf head = {0};
@@ -472,6 +491,7 @@ int main(void) {
         T(batches_with_known_ids_are_known_when_sent_again),
         T(ids_are_forgotten),
         T(the_age_of_an_id_does_not_jump_with_the_clock),
+        T(publishers_are_known_as_long_where_the_clock_is_set),
         T(large_pieces_take_what_is_spare),
         T(a_fetch_says_from_where_all_is_left),
         T(bad_frames_are_refused_whole),

@@ -829,6 +829,22 @@ static void trim_takes_what_is_before(void **state) {
     evb_journal_destroy(&j);
 }
 
+/* A power failure must not take back seqs that are noted as gone: others would get them. */
+static void what_is_gone_is_safe_first(void **state) {
+    fixture *f = *state;
+    evb_error err = {0};
+    uint64_t count;
+    evb_journal *j = mixed_journal(f, &SMALL);
+    assert_int_equal(append(j, "a.1", 91, 2, 10, &err), 0);
+    assert_true(evb_journal_head(j) < evb_journal_appended(j));
+    purge(j, "a.1", &count);
+    assert_int_equal(evb_journal_head(j), evb_journal_appended(j));
+    assert_int_equal(append(j, "a.1", 92, 2, 10, &err), 0);
+    assert_int_equal(evb_journal_trim(j, 5, 1, &err), 0);
+    assert_int_equal(evb_journal_head(j), evb_journal_appended(j));
+    evb_journal_destroy(&j);
+}
+
 static void purge_takes_a_pattern_and_versions_go_on(void **state) {
     fixture *f = *state;
     evb_error err = {0};
@@ -1137,6 +1153,7 @@ int main(void) {
         T(retention_drops_whole_segments),
         T(attempts_are_forgotten_with_their_events),
         T(trim_takes_what_is_before),
+        T(what_is_gone_is_safe_first),
         T(purge_takes_a_pattern_and_versions_go_on),
         T(patterns_have_ages_of_their_own),
         T(empty_segments_are_removed),
