@@ -140,6 +140,7 @@ static void heed_signals(server *v) {
     }
     if (signals_count > 1 && !v->told) {
         v->told = true;
+        evb_pool_drain(v->pool);
         evb_pool_signal(v->pool, SIGTERM);
     }
 }

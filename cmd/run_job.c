@@ -27,7 +27,7 @@ enum { FORWARDED_COUNT = sizeof FORWARDED / sizeof *FORWARDED };
 static sigset_t ignored, caught;
 static bool shared;
 static volatile sig_atomic_t target, pid; /* of signals, as kill(2) takes it; the job's */
-static volatile sig_atomic_t interrupted; /* by this signal, which found no job */
+static volatile sig_atomic_t interrupted; /* by this signal, the first that found no job */
 
 /* Stops evrun as SIGTSTP does: not at all where no shell could continue it (an orphaned process group). */
 static void stop(void) {
@@ -49,7 +49,7 @@ static void forward(int sig, siginfo_t *info, void *context) {
     if (target && !has_it)
         kill(target, sig);
     if (!target && sig != SIGCONT && sig != SIGTSTP)
-        interrupted = sig;
+        interrupted = interrupted ? interrupted : sig; /* a HUP that follows a TERM is no other wish */
     if (sig == SIGTSTP)
         stop();
     errno = keep;

@@ -201,7 +201,7 @@ static int64_t patience(runner *r) {
         wait = least(wait, due > now ? due - now : 0);
     bool busy = s->idle_anew || evb_pool_events(r->pool); /* more may be there that nobody has asked for yet */
     s->idle_anew = busy;
-    if (s->opt.idle_ns < 0 || !s->ready || r->why != GO_ON)
+    if (s->opt.idle_ns < 0 || !s->ready || r->why != GO_ON || evb_pool_events(r->pool))
         return wait;
     int64_t left = sub_idle_left(s, now);
     if (left == 0 && !busy)

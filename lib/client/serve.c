@@ -363,7 +363,7 @@ int evb_serve_answer(evb_serve *self, uint64_t number, const evb_answer *answer,
 static void stop_heard(void *context, evb_call *call, const evb_reply *reply) {
     evb_serve *self = context;
     (void)call;
-    self->stopped = !reply->code || reply->code == EVB_EAGAIN;
+    self->stopped |= !reply->code || reply->code == EVB_EAGAIN;
     ask_all(self);
 }
 

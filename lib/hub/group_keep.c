@@ -24,8 +24,16 @@ static void all_safe(evb_hub *hub) {
         group->unsafe = false;
 }
 
+/* What the log says is done may be so by a dead letter, which is not to be less safe than that. */
+static int settle(evb_hub *hub, evb_error *err) {
+    return hub->options.sync == EVB_SYNC_LATER ? evb_journal_settle(hub->journal, err) : 0;
+}
+
 /* Puts a snapshot in the file's place. *done (may be NULL): whether it is there. */
 static int write_snapshot(evb_hub *hub, bool *done, evb_error *err) {
+    int rc = settle(hub, err);
+    if (rc)
+        return rc;
     hub->notes.size = 0;
     if (!evb_group_state_write(hub))
         return evb_fail(err, EVB_ENOMEM, "hub: out of memory");
@@ -52,7 +60,8 @@ int evb_groups_open(evb_hub *hub, evb_error *err) {
 
 void evb_groups_close(evb_hub *hub) {
     evb_error err;
-    if (hub->group_log && evb_groups_keep(hub, &err) == 0 && evb_group_log_is_long(hub->group_log))
+    if (hub->group_log && evb_groups_keep(hub, &err) == 0 && settle(hub, &err) == 0 &&
+        evb_group_log_is_long(hub->group_log))
         write_snapshot(hub, NULL, &err);
     evb_group_log_destroy(&hub->group_log);
     for (evb_group *g; (g = TAILQ_FIRST(&hub->groups));) {
@@ -62,10 +71,10 @@ void evb_groups_close(evb_hub *hub) {
     evb_buf_free(&hub->notes);
 }
 
-/* What it says is done may be so by a dead letter: that is not to be less safe than it. */
 int evb_groups_sync(evb_hub *hub, evb_error *err) {
-    if (hub->options.sync == EVB_SYNC_LATER && evb_journal_settle(hub->journal, err))
-        return err->code;
+    int rc = evb_group_log_is_dirty(hub->group_log) ? settle(hub, err) : 0;
+    if (rc)
+        return rc;
     if (evb_group_log_sync(hub->group_log))
         all_safe(hub);
     return evb_group_log_is_long(hub->group_log) ? write_snapshot(hub, NULL, err) : 0;
@@ -75,12 +84,13 @@ int evb_groups_sync(evb_hub *hub, evb_error *err) {
  * was asked for. */
 static int make_firm(evb_hub *hub, evb_error *err) {
     bool ok = !evb_group_log_is_behind(hub->group_log);
+    int rc = 0;
     if (ok && hub->options.sync == EVB_SYNC_ALWAYS)
         ok = evb_group_log_sync(hub->group_log);
     if (ok)
         all_safe(hub);
-    else if (write_snapshot(hub, &ok, err))
-        return EVB_ENOMEM;
+    else if ((rc = write_snapshot(hub, &ok, err)))
+        return rc;
     return ok || evb_hub_refuse_firm(hub, NOT_SAFE) == 0 ? 0 : evb_fail(err, EVB_ENOMEM, "hub: out of memory");
 }
 

@@ -195,6 +195,8 @@ bool evb_group_log_replace(evb_group_log *self, const uint8_t *body, size_t size
 
 bool evb_group_log_is_behind(const evb_group_log *self) { return self->behind; }
 
+bool evb_group_log_is_dirty(const evb_group_log *self) { return self->dirty; }
+
 bool evb_group_log_sync(evb_group_log *self) {
     if (self->dirty && self->io->datasync(self->io, self->fd))
         return fail_behind(self, errno);

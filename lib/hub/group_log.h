@@ -39,7 +39,8 @@ bool evb_group_log_replace(evb_group_log *self, const uint8_t *body, size_t size
 /* Whether something was not written that should have been. */
 bool evb_group_log_is_behind(const evb_group_log *self);
 
-/* Makes safe what was appended. False as append. */
+/* Makes safe what was appended. False as append. Dirty: there is something to make safe. */
 bool evb_group_log_sync(evb_group_log *self);
+bool evb_group_log_is_dirty(const evb_group_log *self);
 
 #endif

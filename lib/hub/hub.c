@@ -369,10 +369,19 @@ size_t evb_hub_early(evb_hub *self, evb_action **actions) {
     return self->early && self->appended && self->options.sync == EVB_SYNC_ALWAYS ? self->action_count : 0;
 }
 
+/* What waits to be fanned out and is safe already, or is about to be: no head that is told may pass it. */
+static bool is_overtaken(const evb_hub *self) {
+    evb_record rec;
+    return self->later_count &&
+           (self->appended || (!evb_record_parse(self->later[0].data, self->later[0].size, &rec) &&
+                               rec.seq <= evb_journal_head(self->journal)));
+}
+
 int evb_hub_commit(evb_hub *self, int64_t monotonic_ns, evb_action **actions, size_t *count, evb_error *err) {
     self->now_ns = monotonic_ns;
     int64_t begun_ns = evb_clock_monotonic_ns();
-    int rc = self->appended ? make_safe(self, monotonic_ns, err) : 0;
+    int rc = is_overtaken(self) && feed_late(self) ? evb_fail(err, EVB_ENOMEM, "hub: out of memory") : 0;
+    rc = rc || !self->appended ? rc : make_safe(self, monotonic_ns, err);
     rc = rc ? rc : evb_groups_keep(self, err);
     rc = rc ? rc : evb_schedule_keep(self, err);
     if (rc) {

@@ -502,7 +502,6 @@ int evb_schedule_tick(evb_hub *hub, int64_t wall_ns, evb_error *err) {
     evb_schedule *s = hub->schedule;
     const evb_due *due = evb_schedule_first(s);
     int64_t wait_ns = 0;
-    evb_journal_watch_clock(hub->journal, wall_ns, hub->now_ns);
     int rc = due && due->due_ns <= wall_ns && !s->fired ? fire_due(hub, wall_ns, &wait_ns, err) : 0;
     bool sync = rc == 0 && !s->fired && hub->options.sync != EVB_SYNC_NONE;
     if (sync && evb_schedule_log_is_dirty(s->log)) /* what it says was published is not to be safe before it is */

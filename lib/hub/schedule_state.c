@@ -308,7 +308,7 @@ static bool read_records(frame *f, bool fresh) {
         s->next = rec.seq + rec.count > s->next ? rec.seq + rec.count : s->next;
         if (!fresh)
             continue;
-        evb_due_producer *p = evb_schedule_producer(s, rec.producer, rec.time_ns);
+        evb_due_producer *p = evb_schedule_producer(s, rec.producer, 0);
         if (!p || !evb_schedule_remember(p, rec.producer_seq, rec.seq, rec.count))
             return false;
         evb_schedule_acked(p, acked);
@@ -366,7 +366,7 @@ static bool read_producer(frame *f) {
     f->at += EVB_PRODUCER_SIZE;
     if (!time_number(f, &used) || !number(f, &last))
         return false;
-    evb_due_producer *p = evb_schedule_producer(f->schedule, id, used);
+    evb_due_producer *p = evb_schedule_producer(f->schedule, id, 0);
     while (p && f->at < f->end)
         if (!number(f, &v[0]) || !number(f, &v[1]) || !number(f, &v[2]) ||
             !evb_schedule_remember(p, v[0], v[1], v[2]))
@@ -543,7 +543,9 @@ evb_schedule *evb_schedule_new(evb_journal *journal, evb_log log, int64_t wall_n
         evb_schedule_destroy(&self);
         return NULL;
     }
-    forget(self, evb_catalog_steady(evb_journal_catalog(journal), wall_ns));
+    evb_due_producer *p; /* how long they have been silent is not known: clocks may have been set since */
+    TAILQ_FOREACH (p, &self->used, link)
+        p->used_ns = evb_catalog_steady(evb_journal_catalog(journal), wall_ns);
     return self;
 }
 

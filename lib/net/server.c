@@ -568,13 +568,12 @@ static int act_on_time(evb_server *self, int64_t now, evb_error *err) {
         self->beat_due_ns = now + BEAT_NS;
     }
     if (now >= self->tend_due_ns) {
-        int64_t wall_ns = evb_clock_wall_ns();
-        evb_journal_watch_clock(self->journal, wall_ns, now);
-        bool more = evb_journal_tend(self->journal, wall_ns);
+        bool more = evb_journal_tend(self->journal, evb_clock_wall_ns());
         self->tend_due_ns = now + (more ? TEND_AGAIN_NS : self->options.tend_ns);
     }
     if (now < evb_hub_deadline(self->hub))
         return 0;
+    evb_journal_watch_clock(self->journal, evb_clock_wall_ns(), evb_clock_monotonic_ns());
     int rc = evb_hub_tick(self->hub, now, err);
     return rc ? rc : end_round(self, err);
 }
@@ -596,13 +595,14 @@ static int64_t next_deadline(const evb_server *self) {
 
 /* Sleeps until something comes, or is due. A hub that was itself stopped meanwhile (SIGSTOP, a frozen machine) finds
  * deadlines passed before libzmq's thread, stopped too, has read what came: members who say that they are at work. So what
- * is due waits a moment; a beat, too, which is not to tell of a time whose events lie unread. */
+ * is due waits a moment; a beat, too, which is not to tell of a time whose events lie unread. Not again at once: a hub that
+ * is stopped again and again is to act all the same. */
 static int sleep_until_due(evb_server *self, zmq_pollitem_t *items, int count, evb_error *err) {
     int64_t now = evb_clock_monotonic_ns(), due = next_deadline(self), wait = due > now ? due - now : 0;
     if (zmq_poll(items, count, evb_clock_poll_ms(wait)) < 0 && errno != EINTR)
         return evb_fail(err, EVB_EIO, "hub: %s", zmq_strerror(errno));
     int64_t awake = evb_clock_monotonic_ns();
-    if (awake - now > wait + LATE_NS)
+    if (now >= self->grace_ns && awake - now > wait + LATE_NS)
         self->grace_ns = awake + GRACE_NS;
     return 0;
 }

@@ -290,6 +290,18 @@ static void a_beat_names_nothing_that_is_not_on_the_feed(void **state) {
     evb_buf_free(&beat);
 }
 
+/* Nor does any other answer: a subscriber that is told less by its welcome takes the journal for another. */
+static void no_head_is_told_that_is_not_on_the_feed(void **state) {
+    fixture *f = *state;
+    evb_error err = {0};
+    serve(f, 1, TOKEN_A, false, NULL, 0);
+    call(f, 3, "do it", NULL, 1000 * MS, false);
+    assert_int_equal(evb_journal_settle(f->journal, &err), 0);
+    assert_int_equal(f->fed_count, 0);
+    end_round(f);
+    assert_int_equal(f->fed_count, 1);
+}
+
 /* The clock has not been looked at since its time was over. */
 static void a_late_one_is_not_handed_out(void **state) {
     fixture *f = *state;
@@ -518,6 +530,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {TEST(asks_and_answers),
                                        TEST(asked_is_safe_soon),
                                        TEST(a_beat_names_nothing_that_is_not_on_the_feed),
+                                       TEST(no_head_is_told_that_is_not_on_the_feed),
                                        TEST(a_late_one_is_not_handed_out),
                                        TEST(no_handler),
                                        TEST(quiet_is_not_stored),
