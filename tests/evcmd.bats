@@ -295,6 +295,22 @@ wait_running() {
     ends_with 143 "$HANDLER_PID"
 }
 
+@test "--keep: the second signal ends the command, and no other is started for what it has not read" {
+    start_hub
+    mkfifo gate
+    start_sub asked -n 2 '$cmd.t.asked'
+    start_handler --keep t -- sh -c 'echo begun >>begun; read -r _; echo answer; read -r _ <gate'
+    run -0 timeout 20 evcmd t one
+    start timeout 20 evcmd t two
+    wait_for_exit "$SUB_PID" # it is asked
+    kill -TERM "$HANDLER_PID"
+    kill -INT "$HANDLER_PID"
+    local status=0
+    wait_for_exit "$HANDLER_PID" || status=$?
+    [[ $status == 143 || $status == 130 ]]
+    assert_equal "$(cat begun)" begun
+}
+
 @test "started with SIGCHLD ignored: how a command ends is known" {
     start_hub
     printf '#!/bin/sh\nexec env --ignore-signal=CHLD evcmd "$@"\n' >deaf

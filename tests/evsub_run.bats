@@ -271,12 +271,17 @@ P
     assert_output $'2 1\n3 1'
 }
 
-@test "a signal when -n has taken its last: what is not begun is not done, and so says the exit status" {
+# Starts evsub -n 3, which takes three events of one topic and is at work on the first, until a line comes through gate.
+begin_last() {
     start_hub
     seq 3 | evpub t
     mkfifo gate
     start_sub out --from first -n 3 -j 3 t -- sh -c 'echo "$EVBUS_SEQ" >>begun; read -r _ <gate'
     wait_for_lines begun 1
+}
+
+@test "a signal when -n has taken its last: what is not begun is not done, and so says the exit status" {
+    begin_last
     kill -TERM "$SUB_PID"
     echo >gate
     status=0
@@ -286,11 +291,7 @@ P
 }
 
 @test "two signals at once, when -n has taken its last: nothing more is begun, and the second is passed on" {
-    start_hub
-    seq 3 | evpub t
-    mkfifo gate
-    start_sub out --from first -n 3 -j 3 t -- sh -c 'echo "$EVBUS_SEQ" >>begun; read -r _ <gate'
-    wait_for_lines begun 1
+    begin_last
     kill -STOP "$SUB_PID"
     kill -TERM "$SUB_PID"
     kill -INT "$SUB_PID"
