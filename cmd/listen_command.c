@@ -96,6 +96,7 @@ bool listen_command_open(listen_command *self, const listener *l, const char *co
                                       .shape = self->input ? shape : NULL,
                                       .shape_context = self,
                                       .timeout_ns = l->timeout_ns,
+                                      .stop = &signals_caught,
                                       .take_out = l->publish,
                                       .take_err = true};
         self->pool = evb_pool_new(&how, done, context);

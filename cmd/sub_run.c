@@ -245,6 +245,7 @@ static bool open_runner(runner *r) {
                                   .keep = o->keep,
                                   .json = o->json,
                                   .timeout_ns = o->cmd_timeout_ns,
+                                  .stop = &signals_caught,
                                   .take_err = o->group};
     if (r->environment)
         r->pool = evb_pool_new(&how, ended, r);

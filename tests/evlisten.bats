@@ -519,6 +519,18 @@ C
     assert_equal "$(jq -r '[.acked, .pending] | join(" ")' <<<"$output")" '1 0'
 }
 
+@test "SIGTERM as a command ends: the next is not begun" {
+    skip_if_sanitized
+    start_hub
+    seq 3 | evpub t
+    printf '%s\n' '[listener l]' 'on = t' 'from = first' 'jobs = 2' 'shell = echo "$EVBUS_SEQ" >>begun' >l.conf
+    untimely end start_listen l.conf
+    wait_for_exit "$LISTEN_PID"
+    assert_equal "$(cat begun)" 1
+    run -0 evctl groups -J
+    assert_equal "$(jq -r '.acked' <<<"$output")" 1
+}
+
 @test "an expression without an end is ended by one SIGTERM" {
     start_hub
     printf '%s\n' '[listener l]' 'on = t' 'when = ("x" * 9999 | stderr) and last(repeat(1))' 'run = cat' >l.conf

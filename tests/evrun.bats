@@ -45,12 +45,6 @@ P
     chmod +x catcher
 }
 
-# Runs COMMAND with a SIGTERM for evrun at this MOMENT (tests/peers/untimely.c).
-untimely() { # MOMENT COMMAND…
-    cc -D_GNU_SOURCE -shared -fPIC -Wall -Werror -o untimely.so "$ROOT/tests/peers/untimely.c"
-    UNTIMELY=$1 LD_PRELOAD=$PWD/untimely.so "${@:2}"
-}
-
 @test "a job's start and end are events, and say what there is to know" {
     start_hub
     run -0 evrun -t job.a -- sh -c 'echo out; echo err >&2' x

@@ -290,6 +290,19 @@ begin_last() {
     assert_equal "$(cat begun)" 1
 }
 
+@test "a signal that comes as a command ends: the next is not begun" {
+    skip_if_sanitized
+    local way
+    start_hub
+    seq 3 | evpub t
+    for way in '' '-g g' '-n 3' '-n 3 -j 3'; do
+        : >begun
+        # shellcheck disable=SC2016,SC2086 # expanded by the command; options
+        run -143 untimely end evsub $way --from first t -- sh -c 'echo "$EVBUS_SEQ" >>begun'
+        assert_equal "$(cat begun)" 1
+    done
+}
+
 @test "two signals at once, when -n has taken its last: nothing more is begun, and the second is passed on" {
     begin_last
     kill -STOP "$SUB_PID"

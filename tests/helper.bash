@@ -199,6 +199,12 @@ wait_for_exit() { # PID [SECONDS]
     return "$status"
 }
 
+# Runs COMMAND with a SIGTERM for the program at this MOMENT (tests/peers/untimely.c).
+untimely() { # MOMENT COMMAND…
+    cc -D_GNU_SOURCE -shared -fPIC -Wall -Werror -o untimely.so "$ROOT/tests/peers/untimely.c"
+    UNTIMELY=$1 LD_PRELOAD=$PWD/untimely.so "${@:2}"
+}
+
 # Runs FILTER on what FILE has and gets, until FILTER ends; fails after SECONDS. A FILE that is not there yet is made.
 follow() { # SECONDS FILE FILTER…
     local seconds=$1 file=$2

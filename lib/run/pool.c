@@ -269,6 +269,9 @@ static evb_run_result result_of(int status) {
 
 /* ---- starting ---- */
 
+/* Looked at just before each start: what the owner was told before a command ended, holds for what would follow it. */
+static bool may_start(const evb_pool *self) { return !self->draining && !(self->how.stop && *self->how.stop); }
+
 /* Moves the first event of a ready lane into the slot. */
 static void take_first(evb_pool *self, slot *s, lane *l) {
     item *it = STAILQ_FIRST(&l->items);
@@ -474,10 +477,10 @@ static void end_late(slot *s, int64_t now) {
 static void hand_on(evb_pool *self, slot *s) {
     const evb_outcome undone = {.result = EVB_RUN_FAILED};
     evb_child_destroy(&s->child);
-    if (self->draining)
-        give_back(self, s, &undone);
-    else
+    if (may_start(self))
         feed(self, s);
+    else
+        give_back(self, s, &undone);
 }
 
 /* A kept command has ended: in mid-event, that has failed. An event that it has not begun to read is not its fault, if it
@@ -513,7 +516,7 @@ static void step_slot(evb_pool *self, slot *s, int64_t now) {
 
 /* Gives an idle slot something to do. One that cannot be started is given back at once, and the next one is tried. */
 static void start(evb_pool *self, slot *s) {
-    while (STAILQ_EMPTY(&s->items) && !TAILQ_EMPTY(&self->ready)) {
+    while (STAILQ_EMPTY(&s->items) && !TAILQ_EMPTY(&self->ready) && may_start(self)) {
         fill(self, s);
         if (self->how.keep)
             feed(self, s);
@@ -549,7 +552,7 @@ static void step_slots(evb_pool *self) {
 
 void evb_pool_step(evb_pool *self) {
     step_slots(self);
-    for (size_t i = 0; !self->draining && i < self->how.jobs; i++)
+    for (size_t i = 0; i < self->how.jobs; i++)
         start(self, &self->slots[i]);
     if (self->draining)
         give_back_waiting(self);

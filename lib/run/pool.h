@@ -6,6 +6,8 @@
 #ifndef EVB_POOL_H
 #define EVB_POOL_H
 
+#include <signal.h>
+
 #include "run/child.h"
 
 typedef struct evb_pool evb_pool;
@@ -23,10 +25,11 @@ typedef struct {
     bool json;                      /* one event, as a JSON line */
     evb_pool_shape_fn *shape;       /* or NULL: what stdin has, for one event */
     void *shape_context;
-    int64_t timeout_ns; /* of a run; with keep of one event; 0: none */
-    bool unordered;     /* also events of one topic may be run at once */
-    bool take_out;      /* stdout is for the outcome; else it is ours */
-    size_t out_most;    /* more than so many bytes of it are a failure; 0: 1 MiB */
+    int64_t timeout_ns;                /* of a run; with keep of one event; 0: none */
+    bool unordered;                    /* also events of one topic may be run at once */
+    bool take_out;                     /* stdout is for the outcome; else it is ours */
+    size_t out_most;                   /* more than so many bytes of it are a failure; 0: 1 MiB */
+    const volatile sig_atomic_t *stop; /* or NULL: a signal's flag; from when it is not 0 on nothing is started */
     bool take_err; /* stderr's last EVB_ERRORS_MAX bytes are for the outcome; it is passed on to ours also then */
 } evb_pool_options;
 

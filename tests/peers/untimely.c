@@ -1,11 +1,14 @@
-/* untimely.c: preloaded into evrun, it gets a SIGTERM at the worst moment, once: with UNTIMELY=start before it has started
- * the job, with UNTIMELY=wait when the job has ended and it is about to wait for room in its own stdout. */
+/* untimely.c: preloaded into a program, it gets a SIGTERM at the worst moment, once: with UNTIMELY=start before evrun has
+ * started the job, with UNTIMELY=wait when the job has ended and evrun is about to wait for room in its own stdout, with
+ * UNTIMELY=end when a command has ended, before the next is started. */
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,6 +25,13 @@ static void strike(const char *moment) {
 ssize_t getrandom(void *data, size_t size, unsigned flags) {
     strike("start");
     return syscall(SYS_getrandom, data, size, flags);
+}
+
+pid_t wait4(pid_t pid, int *status, int options, struct rusage *use) {
+    pid_t got = (pid_t)syscall(SYS_wait4, pid, status, options, use);
+    if (got > 0)
+        strike("end");
+    return got;
 }
 
 int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *wait, const sigset_t *mask) {
