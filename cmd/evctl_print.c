@@ -1,8 +1,8 @@
 /* evctl_print.c: rows as a table that fits the terminal, or as JSON lines.
  *
  * On a terminal columns that have nothing to say are left out until the others fit, then those that matter least until
- * they can be made to fit: the widest text columns give way, and text that is cut ends in a sign. Elsewhere nothing is cut or left out.
- * Numbers stand at the right and are never cut. Colours only where evctl_colours says.
+ * they can be made to fit: the widest text columns give way, and text that is cut ends in a sign. Elsewhere nothing is
+ * cut or left out. Numbers stand at the right and are never cut. Colours only where evctl_colours says.
  * Leaves to others: what is in the rows (evctl_show.c, evctl_admin.c). */
 #include <inttypes.h>
 #include <langinfo.h>

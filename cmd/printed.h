@@ -4,9 +4,9 @@
 
 #include "base/buf.h"
 
-/* Writes all of *printed to stdout, which it waits for also where that is non-blocking, and empties it. *out_errno says why nothing is
- * written any more: EINTR when a signal (signals.h) ended it, EPIPE when the reader is gone; while it is set, what is
- * printed is dropped. */
+/* Writes all of *printed to stdout, which it waits for also where that is non-blocking, and empties it. *out_errno says
+ * why nothing is written any more: EINTR when a signal (signals.h) ended it, EPIPE when the reader is gone; while it is
+ * set, what is printed is dropped. */
 void printed_flush(evb_buf *printed, int *out_errno);
 
 #endif

@@ -1,12 +1,13 @@
 /* command_log.c: what the journal has of commands: $cmd.TOPIC.asked, and then $cmd.TOPIC.done, .refused or .lost.
  *
- * Invariants: an asked event is appended before the command is handed to anybody, and an outcome in the round in which the
- * caller is told, whose sync is before it. Of a command with an id the asked event is safe before it is handed on: it
- * is what keeps it from being done twice. One without shares the sync of its outcome, or of whatever is stored before: a
- * handler may know its seq a little before it is safe, but what it stores with it comes after it in the journal, and no
- * subscriber sees it before. That halves the time of a round trip. A command's own id is the id of all of its events, so that its asked
- * event and its outcome are found by it, also by a hub that has begun since; the catalog forgets them with its window.
- * Outcomes carry the headers of event/cause.h for the asked event, so `cause` names the command.
+ * Invariants: an asked event is appended before the command is handed to anybody, and an outcome in the round in which
+ * the caller is told, whose sync is before it. Of a command with an id the asked event is safe before it is handed on:
+ * it is what keeps it from being done twice. One without shares the sync of its outcome, or of whatever is stored
+ * before: a handler may know its seq a little before it is safe, but what it stores with it comes after it in the
+ * journal, and no subscriber sees it before. That halves the time of a round trip. A command's own id is the id of all
+ * of its events, so that its asked event and its outcome are found by it, also by a hub that has begun since; the
+ * catalog forgets them with its window. Outcomes carry the headers of event/cause.h for the asked event, so `cause`
+ * names the command.
  * Leaves to others: who is told (commands.c), how long ids are known (journal/catalog_ids.c). */
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* group_log.h: the file groups.log, beside the journal: what the groups have done since a snapshot that it begins with.
  *
- * A file of frames (frames.h), whose bodies only their writer understands. A frame is written in one piece, so that a killed hub loses none, and
- * is on disk within a second of it; a torn end is cut off. */
+ * A file of frames (frames.h), whose bodies only their writer understands. A frame is written in one piece, so that a
+ * killed hub loses none, and is on disk within a second of it; a torn end is cut off. */
 #ifndef EVB_GROUP_LOG_H
 #define EVB_GROUP_LOG_H
 

@@ -1,8 +1,9 @@
 /* hub.c: rounds: requests in, one sync, actions out.
  *
- * Invariants: each request adds exactly one reply, but for what commands.c holds until a later round; actions stand in the order of the requests, and a round's feed
- * frames in the order of their seqs; nothing is given out before the sync that the mode asks for has returned.
- * But for what evb_hub_feed_later has: that is appended, and neither safe nor fanned out, until a later round syncs.
+ * Invariants: each request adds exactly one reply, but for what commands.c holds until a later round; actions stand in
+ * the order of the requests, and a round's feed frames in the order of their seqs; nothing is given out before the sync
+ * that the mode asks for has returned. But for what evb_hub_feed_later has: that is appended, and neither safe nor
+ * fanned out, until a later round syncs.
  * To add a request: a row in OPS, a function that replies once, a paragraph in evbus-protocol(7).
  * Leaves to others: sockets and their limits (net/server.c), the bytes on disk (journal). */
 #include "hub/hub.h"

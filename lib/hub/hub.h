@@ -37,7 +37,8 @@ typedef struct {
     bool firm;   /* it says that a group's state is safe */
     uint64_t id; /* of the request, where firm */
     /* poke: head is the topic of an empty frame, as for a beat */
-    /* feed: a frame within the body of a request of this round, or within memory of the hub's own; its batch, for the mark; its last seq (0: live) */
+    /* feed: a frame within the body of a request of this round, or within memory of the hub's own; its batch, for the
+     * mark; its last seq (0: live) */
     uint8_t *frame;
     size_t frame_size;
     uint8_t *batch;

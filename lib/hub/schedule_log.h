@@ -1,8 +1,8 @@
 /* schedule_log.h: the file scheduled.log, beside the journal: the events that are to be published later, and what has
  * become of them.
  *
- * A file of frames (frames.h), whose bodies only their writer understands (schedule_state.c). Made with the first frame. Every call may block for
- * the disk. */
+ * A file of frames (frames.h), whose bodies only their writer understands (schedule_state.c). Made with the first
+ * frame. Every call may block for the disk. */
 #ifndef EVB_SCHEDULE_LOG_H
 #define EVB_SCHEDULE_LOG_H
 

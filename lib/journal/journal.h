@@ -91,9 +91,9 @@ size_t evb_journal_segments(const evb_journal *self);
 /* Bytes of all segments. */
 uint64_t evb_journal_bytes(const evb_journal *self);
 
-/* Appends to *out whole records that hold seqs in from..to, match and are not gone, until out holds max bytes (at least one record)
- * or enough was looked at for one go; *next is where to go on, > to when that is all. to <= head. EVB_EGONE when from
- * is below first, EVB_EDAMAGED, EVB_EIO, EVB_ENOMEM. */
+/* Appends to *out whole records that hold seqs in from..to, match and are not gone, until out holds max bytes (at least
+ * one record) or enough was looked at for one go; *next is where to go on, > to when that is all. to <= head. EVB_EGONE
+ * when from is below first, EVB_EDAMAGED, EVB_EIO, EVB_ENOMEM. */
 int evb_journal_read(evb_journal *self, uint64_t from, uint64_t to, size_t max, const evb_patterns *patterns,
                      evb_buf *out, uint64_t *next, evb_error *err);
 

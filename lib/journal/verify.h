@@ -13,9 +13,9 @@ typedef struct {
     uint64_t tail_bytes;  /* a torn tail, which a hub's start cuts off, or a write under way */
 } evb_verification;
 
-/* Reads every record of the journal behind io and checks it; says each damage on log, naming file, offset and seqs.
- * May run beside a hub. noted: a seq up to which all was on
- * disk once, so that what is bad there is no torn tail; 0: not known. 0, or EVB_EDAMAGED when any was found; EVB_EIO, EVB_ENOMEM. */
+/* Reads every record of the journal behind io and checks it; says each damage on log, naming file, offset and seqs. May
+ * run beside a hub. noted: a seq up to which all was on disk once, so that what is bad there is no torn tail; 0: not
+ * known. 0, or EVB_EDAMAGED when any was found; EVB_EIO, EVB_ENOMEM. */
 int evb_journal_verify(evb_io *io, evb_log log, uint64_t noted, evb_verification *out, evb_error *err);
 
 /* The same, and writes each damaged segment anew without what is bad, an event of topic $hub.lost in its place that

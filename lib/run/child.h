@@ -1,8 +1,9 @@
 /* child.h: a command that was started: what goes in, what comes out, how it ends. Never blocks but to pass output on.
  *
- * The command leads a process group of its own unless that is not wanted, with no signal blocked or (but for those asked
- * for) ignored and none of our descriptors but 0, 1 and 2. Its end is the end of its first process: what it leaves in the background is left alone, unless it is killed
- * for being late. Who owns it waits with poll(2) on evb_child_fds until evb_child_deadline, then calls evb_child_step. */
+ * The command leads a process group of its own unless that is not wanted, with no signal blocked or (but for those
+ * asked for) ignored and none of our descriptors but 0, 1 and 2. Its end is the end of its first process: what it
+ * leaves in the background is left alone, unless it is killed for being late. Who owns it waits with poll(2) on
+ * evb_child_fds until evb_child_deadline, then calls evb_child_step. */
 #ifndef EVB_CHILD_H
 #define EVB_CHILD_H
 

@@ -14,8 +14,8 @@ typedef struct {
     evb_buf pointers; /* const char *, ended by NULL */
 } evb_environ;
 
-/* Makes the environment of `base` (NAME=VALUE, ended by NULL, borrowed) without its EVBUS_* of another event, and of the event (NULL: only base).
- * NUL in a value ends it. Valid until the next call with this *self. NULL: out of memory. */
+/* Makes the environment of `base` (NAME=VALUE, ended by NULL, borrowed) without its EVBUS_* of another event, and of
+ * the event (NULL: only base). NUL in a value ends it. Valid until the next call with this *self. NULL: out of memory. */
 const char *const *evb_environ_make(evb_environ *self, const char *const *base, const evb_event *event);
 void evb_environ_free(evb_environ *self);
 
