@@ -201,6 +201,22 @@ five_events() {
     assert_equal "$status" 143
 }
 
+@test "a signal interrupts a call that only looks: no request is lost by that, and no connection" {
+    skip_if_sanitized
+    cc -shared -fPIC -Wall -Werror -o interrupted.so "$ROOT/tests/peers/interrupted.c"
+    start_hub
+    seq 300 >lines
+    LD_PRELOAD=$PWD/interrupted.so run -0 timeout 20 evpub --timeout 0 t <lines
+    LD_PRELOAD=$PWD/interrupted.so run -0 timeout 20 evsub --timeout 0 --from first -e t
+    assert_output "$(cat lines)"
+    LD_PRELOAD=$PWD/interrupted.so run -0 timeout 20 evsub --timeout 0 -g g --from first -e t
+    assert_output "$(cat lines)"
+    LD_PRELOAD=$PWD/interrupted.so start_sub out --timeout 0 -n 1 t
+    evpub t live
+    wait_for_exit "$SUB_PID"
+    assert_equal "$(cat out)" live
+}
+
 @test "-e ends at the head that stood at the start, while a publisher goes on" {
     start_hub
     mkfifo go

@@ -4,6 +4,8 @@
  * or must be sent again. A socket whose connection fails or ends is closed, and a fresh one connects.
  * Invariants: linger is 0 everywhere, since an exit waits for the acknowledgement and never for the linger; a socket
  * connects before it subscribes, so that the hub sees its subscriptions in the order in which they were made.
+ * Any call of libzmq's may fail with EINTR, also one that does not wait, when a signal comes while it looks: it is made
+ * again, for a request that was not sent is never answered.
  * Leaves to others: when to connect again, what to send again (client/bus.c, client/subscription.c). */
 #include "net/link.h"
 
@@ -164,13 +166,13 @@ static void *make_monitor(evb_link *link, void *socket) {
     snprintf(name, sizeof name, "inproc://monitor-%u", link->monitors++);
     int events = ZMQ_EVENT_CONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CLOSED |
                  ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL;
-    if (zmq_socket_monitor(socket, name, events))
+    if (TEMP_FAILURE_RETRY(zmq_socket_monitor(socket, name, events)))
         return NULL;
     void *monitor = zmq_socket(link->context, ZMQ_PAIR);
     if (!monitor)
         return NULL;
     set_int(monitor, ZMQ_LINGER, 0);
-    if (zmq_connect(monitor, name) == 0)
+    if (TEMP_FAILURE_RETRY(zmq_connect(monitor, name)) == 0)
         return monitor;
     zmq_close(monitor);
     return NULL;
@@ -181,7 +183,8 @@ int evb_channel_open(evb_channel *self, evb_error *err) {
     const evb_url *url = &self->link->url;
     self->socket = make_socket(self);
     self->monitor = self->socket ? make_monitor(self->link, self->socket) : NULL;
-    if (!self->monitor || zmq_connect(self->socket, self->kind == EVB_CHANNEL_FEED ? url->feed : url->request)) {
+    const char *to = self->kind == EVB_CHANNEL_FEED ? url->feed : url->request;
+    if (!self->monitor || TEMP_FAILURE_RETRY(zmq_connect(self->socket, to))) {
         int why = errno;
         evb_channel_close(self);
         return evb_fail(err, EVB_EIO, "%s: cannot connect: %s", self->link->text, zmq_strerror(why));
@@ -190,12 +193,17 @@ int evb_channel_open(evb_channel *self, evb_error *err) {
     return 0;
 }
 
+/* A part of what the monitor says, as zmq_recv. */
+static int hear_monitor(const evb_channel *self, void *out, size_t size) {
+    return (int)TEMP_FAILURE_RETRY(zmq_recv(self->monitor, out, size, ZMQ_DONTWAIT));
+}
+
 evb_channel_state evb_channel_look(evb_channel *self) {
     uint8_t event[6], address[EVB_ENDPOINT_MAX];
-    while (self->monitor && zmq_recv(self->monitor, event, sizeof event, ZMQ_DONTWAIT) == (int)sizeof event) {
+    while (self->monitor && hear_monitor(self, event, sizeof event) == (int)sizeof event) {
         uint16_t kind;
         memcpy(&kind, event, sizeof kind);
-        zmq_recv(self->monitor, address, sizeof address, ZMQ_DONTWAIT);
+        hear_monitor(self, address, sizeof address);
         self->was_up |= kind == ZMQ_EVENT_HANDSHAKE_SUCCEEDED;
         self->reached = kind == ZMQ_EVENT_CONNECTED || kind == ZMQ_EVENT_HANDSHAKE_SUCCEEDED;
         if (self->state != EVB_CHANNEL_DOWN && kind != ZMQ_EVENT_CONNECTED)
@@ -218,10 +226,14 @@ void evb_channel_listen(evb_channel *self, bool on) { self->listening = on; }
 
 /* ---- messages ---- */
 
+static bool send_part(void *socket, const void *data, size_t size, int more) {
+    return TEMP_FAILURE_RETRY(zmq_send(socket, data, size, ZMQ_DONTWAIT | more)) >= 0;
+}
+
 bool evb_channel_send(evb_channel *self, const void *head, size_t head_size, void *body, size_t size,
                       void (*release)(void *data, void *hint), void *hint) {
     zmq_msg_t message;
-    if (!self->socket || zmq_send(self->socket, head, head_size, ZMQ_DONTWAIT | (size ? ZMQ_SNDMORE : 0)) < 0) {
+    if (!self->socket || !send_part(self->socket, head, head_size, size ? ZMQ_SNDMORE : 0)) {
         if (size)
             release(body, hint);
         return false;
@@ -230,10 +242,10 @@ bool evb_channel_send(evb_channel *self, const void *head, size_t head_size, voi
         return true;
     if (zmq_msg_init_data(&message, body, size, release, hint)) {
         release(body, hint);
-        zmq_send(self->socket, "", 0, ZMQ_DONTWAIT);
+        send_part(self->socket, "", 0, 0);
         return false;
     }
-    if (zmq_msg_send(&message, self->socket, ZMQ_DONTWAIT) >= 0)
+    if (TEMP_FAILURE_RETRY(zmq_msg_send(&message, self->socket, ZMQ_DONTWAIT)) >= 0)
         return true;
     zmq_msg_close(&message);
     return false;
@@ -248,7 +260,7 @@ static bool receive_part(void *socket, evb_message *out) {
     if (!message)
         return false;
     zmq_msg_init(message);
-    if (zmq_msg_recv(message, socket, ZMQ_DONTWAIT) < 0) {
+    if (TEMP_FAILURE_RETRY(zmq_msg_recv(message, socket, ZMQ_DONTWAIT)) < 0) {
         free(message);
         return false;
     }
