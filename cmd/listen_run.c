@@ -34,6 +34,7 @@ typedef struct {
     running *units;
     bool changed; /* units were added, stopped or dropped */
     bool ending, ready;
+    int told; /* so many signals were heeded */
     int fault;
 } supervisor;
 
@@ -134,17 +135,20 @@ static void wait_for_more(supervisor *all, struct pollfd *fds, evb_error *err) {
         all->fault = err->code;
 }
 
+/* The first ends the taking; each that follows is passed on, once. */
 static void heed_signals(supervisor *all) {
     signals_clear();
+    int count = signals_count;
     if (signals_caught)
         all->ending = true;
     else if (hangup)
         read_again(all);
     for (running *r = all->units; r && all->ending; r = r->next) {
         listen_unit_stop(r->unit);
-        if (signals_count > 1)
+        if (count > 1 && count > all->told)
             listen_unit_signal(r->unit, SIGTERM);
     }
+    all->told = count;
 }
 
 /* All have joined, or cannot: says so, once. */

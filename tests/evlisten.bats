@@ -519,6 +519,29 @@ C
     assert_equal "$(jq -r '[.acked, .pending] | join(" ")' <<<"$output")" '1 0'
 }
 
+@test "a second SIGTERM is passed on to what runs, once" {
+    start_hub
+    touch begun
+    mkfifo gate
+    printf '%s\n' '[listener l]' 'on = t' \
+        'shell = trap "echo >>told" TERM; echo >>begun; until read -r _ <gate; do :; done' >l.conf
+    start_listen l.conf
+    evpub t x
+    wait_for_lines begun 1
+    kill -TERM "$LISTEN_PID"
+    kill -INT "$LISTEN_PID"
+    wait_for_lines told 1
+    for _ in 1 2 3; do
+        kill -HUP "$LISTEN_PID" # wakes it
+        evctl status >status
+    done
+    echo >gate
+    wait_for_exit "$LISTEN_PID" || true # as by whichever came last
+    assert_equal "$(wc -l <told)" 1
+    run -0 evctl groups -J
+    assert_equal "$(jq -r .acked <<<"$output")" 1
+}
+
 @test "SIGTERM as a command ends: the next is not begun" {
     skip_if_sanitized
     start_hub
