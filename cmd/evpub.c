@@ -316,12 +316,14 @@ static int stream_step(session *s) {
 
 static bool all_taken(const session *s) { return s->ended && s->taken == s->in.size; }
 
-/* What the hub has not acknowledged goes to the spool, if there is one. */
+/* What the hub has not acknowledged goes to the spool, if there is one, with the lines that had no room in the window. */
 static int keep_unknown(session *s, int rc) {
     bool late = (!rc || rc == EVB_EAGAIN) && s->spool.spool && !s->spool.on && evb_pub_pending(s->pub);
     if (late)
         rc = evb_fail(&s->err, EVB_ETIMEDOUT, "the hub had not answered yet");
     rc = fall_back(s, rc);
+    if (!rc && s->spool.on)
+        rc = take_lines(s);
     int kept = pub_spool_commit(&s->spool, rc ? NULL : &s->err);
     return rc ? rc : kept;
 }

@@ -120,6 +120,32 @@ keep() { # PAYLOAD…
     payloads | cmp - <(seq 3000)
 }
 
+@test "SIGTERM while a hub that hangs takes no more: what was read is kept, to the last whole line" {
+    local pub feed clock now last=0 status=0
+    start_hub
+    mkfifo in clock
+    start bash -c 'exec evpub --spool job <in 2>pub.err' evpub
+    pub=$PID
+    exec {feed}<>in {clock}<>clock
+    echo 0000000 >&"$feed"
+    evsub --from first -n 1 job >/dev/null
+    freeze "$HUB_PID"
+    seq -f %07.0f 1 999999 >lines
+    start dd if=lines bs=64K status=none >&"$feed"
+    while now=$(awk '/^rchar/ { print $2 }' "/proc/$pub/io"); ((now < 1000000 || now != last)); do
+        last=$now
+        read -r -t 0.2 -u "$clock" || true # it reads until the window is full
+    done
+    kill -TERM "$pub"
+    wait_for_exit "$pub" || status=$?
+    assert_equal "$status" 143
+    head -n 2 <&"$feed" >rest
+    kill -CONT "$HUB_PID"
+    evpub --spool
+    payloads >stored
+    cmp stored <(seq -f %07.0f 0 $((10#$(sed -n 2p rest) - 2)))
+}
+
 @test "two programs that keep events at once lose none" {
     local i pids=()
     for i in 1 2 3 4; do
