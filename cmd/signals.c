@@ -68,7 +68,8 @@ static void on_other(int sig) {
 }
 
 void signals_catch(int deadly) {
-    const struct sigaction stop = {.sa_handler = on_signal}, tick = {.sa_handler = on_alarm};
+    struct sigaction stop = {.sa_handler = on_signal}, tick = {.sa_handler = on_alarm};
+    sigfillset(&stop.sa_mask); /* else two at once would be counted as one, or none of them be the first */
     deadly_count = deadly;
     if (pipe2(wake, O_CLOEXEC | O_NONBLOCK) < 0)
         return;

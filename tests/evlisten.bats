@@ -567,6 +567,19 @@ C
     assert_equal "$(grep -o 'evlisten: an .*' listen.err)" 'evlisten: an expression comes to no end: stopped in the midst of it'
 }
 
+@test "an expression without an end is ended by a signal while another is handled" {
+    skip_if_sanitized
+    start_hub
+    printf '%s\n' '[listener l]' 'on = t' 'when = ("x" * 9999 | stderr) and last(repeat(1))' 'run = cat' >l.conf
+    untimely handler start_listen l.conf
+    evpub t 1
+    follow "$PATIENCE" listen.err head -c 5000 # it is in it
+    kill -INT "$LISTEN_PID"
+    status=0
+    wait_for_exit "$LISTEN_PID" || status=$?
+    assert_equal "$status" 143
+}
+
 @test "expect: a topic that is not heard of in its time, once for each silence" {
     start_hub
     touch missed

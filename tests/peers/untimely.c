@@ -1,6 +1,7 @@
 /* untimely.c: preloaded into a program, it gets a SIGTERM at the worst moment, once: with UNTIMELY=start before evrun has
  * started the job, with UNTIMELY=wait when the job has ended and evrun is about to wait for room in its own stdout, with
- * UNTIMELY=end when a command has ended, before the next is started. */
+ * UNTIMELY=end when a command has ended, before the next is started, with UNTIMELY=handler while another
+ * signal is handled. */
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -19,6 +20,13 @@ static void strike(const char *moment) {
         return;
     done = true;
     raise(SIGTERM);
+}
+
+/* A handler wakes its program by a NUL. */
+ssize_t write(int fd, const void *data, size_t size) {
+    if (size == 1 && !*(const char *)data)
+        strike("handler");
+    return syscall(SYS_write, fd, data, size);
 }
 
 /* The first is for the run's id. */
