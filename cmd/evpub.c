@@ -316,7 +316,7 @@ static int stream_step(session *s) {
 
 static bool all_taken(const session *s) { return s->ended && s->taken == s->in.size; }
 
-/* What the hub has not acknowledged goes to the spool, if there is one, with the lines that had no room in the window. */
+/* What the hub has not acknowledged goes to the spool, if there is one, and what had no room in the window. */
 static int keep_unknown(session *s, int rc) {
     bool late = (!rc || rc == EVB_EAGAIN) && s->spool.spool && !s->spool.on && evb_pub_pending(s->pub);
     if (late)
