@@ -468,6 +468,8 @@ static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t listen_unit_deadline(const listen_unit *self) {
     bool busy = self->command.pool && evb_pool_events(self->command.pool);
     int64_t at = self->state == UNIT_IDLE && busy ? INT64_MAX : self->due_ns;
+    if (self->state == UNIT_DRAINING && !busy && at == INT64_MAX)
+        return 0; /* its last command has ended since the step: nobody else may have anything to say */
     if (self->command.pool)
         at = least(at, evb_pool_deadline(self->command.pool));
     return at;

@@ -401,6 +401,33 @@ C
     assert_equal "$(tail -n 2 ran)" $'new\nbeat'
 }
 
+@test "SIGHUP: the same where the hub has let the old one go" {
+    start_hub
+    touch ran beats
+    mkfifo gate
+    local expect=('[expect e]' 'topic = e' 'every = 0.1s' 'shell = echo beat >>ran; echo >>beats')
+    printf '%s\n' "${expect[@]}" '[listener l]' 'on = t' 'jobs = 2' 'shell = echo old >>ran; read -r _ <gate' >l.conf
+    start_listen l.conf
+    evpub t 1
+    wait_for_text ran old
+    evctl group l delete
+    wait_for_text listen.err 'there is no group l'
+    printf '%s\n' "${expect[@]}" '[listener l]' 'on = t' 'from = first' 'shell = echo new >>ran' >l.conf
+    kill -HUP "$LISTEN_PID"
+    wait_for_text listen.err '^evlisten: 2 listeners$'
+    wait_for_lines beats 1
+    evpub e 1
+    wait_for_lines beats 2 # the hub's beat has come just now,
+    evpub e 2              # and the next is a second away
+    evctl groups -J >groups
+    assert_equal "$(jq -r .name groups)" l # the new one has joined
+    echo >gate
+    wait_for_text ran new
+    wait_for_lines beats 3
+    stop_listen
+    assert_equal "$(tail -n 2 ran)" $'new\nbeat'
+}
+
 @test "SIGHUP: other patterns, waits and retries take effect, and what was pending is done" {
     start_hub
     touch begun
