@@ -138,7 +138,7 @@ static void heed_signals(server *v) {
         v->stopping = true;
         evb_serve_stop(v->serve);
     }
-    if (signals_count > 1 && !v->told) {
+    if (signals_again && !v->told) {
         v->told = true;
         evb_pool_drain(v->pool);
         evb_pool_signal(v->pool, SIGTERM);
@@ -193,6 +193,7 @@ static bool open_server(server *v, const char *const *argv) {
                                   .keep = o->keep,
                                   .timeout_ns = o->cmd_timeout_ns,
                                   .unordered = true,
+                                  .stop = &signals_again,
                                   .take_out = true,
                                   .out_most = EVB_PAYLOAD_MOST,
                                   .take_err = true};

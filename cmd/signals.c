@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-volatile sig_atomic_t signals_caught, signals_count;
+volatile sig_atomic_t signals_caught, signals_count, signals_again;
 
 static int wake[2] = {-1, -1};
 static int deadly_count;
@@ -26,6 +26,7 @@ static void wake_up(void) {
 static void on_signal(int sig) {
     signals_caught = sig;
     signals_count++;
+    signals_again = signals_count > 1;
     if (signals_count + 1 == deadly_count) {
         signal(SIGINT, SIG_DFL);
         signal(SIGTERM, SIG_DFL);

@@ -8,8 +8,8 @@
 #include <signal.h>
 #include <stdbool.h>
 
-/* The signal that came last, or 0; how many came. */
-extern volatile sig_atomic_t signals_caught, signals_count;
+/* The signal that came last, or 0; how many came; whether one came after another. */
+extern volatile sig_atomic_t signals_caught, signals_count, signals_again;
 
 /* Begins to catch them; the `deadly`-th one (from 2; 0: none) ends the process as if it was not caught. */
 void signals_catch(int deadly);

@@ -295,6 +295,26 @@ wait_running() {
     ends_with 143 "$HANDLER_PID"
 }
 
+@test "two signals at once, and a command that came just before: it is not begun" {
+    skip_if_sanitized
+    cc -shared -fPIC -Wall -Werror -o patient.so "$ROOT/tests/peers/patient.c"
+    start_hub
+    start_sub asked -n 1 '$cmd.t.asked'
+    LD_PRELOAD=$PWD/patient.so start_handler t -- sh -c 'echo begun >>begun'
+    freeze "$HANDLER_PID"
+    start timeout 20 evcmd t one 2>refused
+    local asker=$PID status=0
+    wait_for_exit "$SUB_PID" # the hub has given it to the handler
+    kill -TERM "$HANDLER_PID"
+    kill -INT "$HANDLER_PID"
+    kill -CONT "$HANDLER_PID"
+    wait_for_exit "$asker" || status=$?
+    assert_equal "$status" 1
+    assert_equal "$(cat refused)" 'evcmd: t: refused: not run'
+    wait_for_exit "$HANDLER_PID" || true
+    assert_not_exist begun
+}
+
 @test "--keep: the second signal ends the command, and no other is started for what it has not read" {
     start_hub
     mkfifo gate
