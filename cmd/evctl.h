@@ -98,6 +98,9 @@ int evctl_check_text(const char *what, const char *text, evb_error *err);
 uint64_t evctl_number(const json_t *row, const char *key);
 const char *evctl_text(const json_t *row, const char *key);
 
+/* Before it is made: those signals wait until evctl_unfinished has its name. */
+void evctl_begin_unfinished(void);
+
 /* From now on SIGINT, SIGTERM and SIGHUP remove the file, or the directory and the files in it, of this name (which stays
  * the caller's, and as it is) before they end the process. NULL: it is finished, or gone. */
 void evctl_unfinished(const char *path);

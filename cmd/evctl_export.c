@@ -232,10 +232,12 @@ static int write_file(source *s, const evctl_options *o, evb_export_extent *exte
     int rc = evb_replace_way(o->output, err);
     if (rc)
         return rc;
-    int fd = mkostemp(temporary, O_CLOEXEC);
+    evctl_begin_unfinished();
+    int fd = mkostemp(temporary, O_CLOEXEC), why = errno;
+    evctl_unfinished(fd < 0 ? NULL : temporary);
+    errno = why;
     if (fd < 0)
         return evb_replace_fail(o->output, err);
-    evctl_unfinished(temporary);
     rc = fchmod(fd, mode_of(o->output)) ? evb_replace_fail(temporary, err) : write_export(s, o, fd, extent, err);
     if (rc == 0)
         rc = evb_replace_commit(fd, o->output, temporary, err);

@@ -414,10 +414,11 @@ static int fill_temporary(into_journal *to, evb_error *err) {
 }
 
 static int write_journal(into_journal *to, evb_error *err) {
+    evctl_begin_unfinished();
     int rc = make_temporary(to, err);
+    evctl_unfinished(rc ? NULL : to->temporary);
     if (rc)
         return rc;
-    evctl_unfinished(to->temporary);
     rc = fill_temporary(to, err);
     if (rc)
         rmdir(to->temporary);

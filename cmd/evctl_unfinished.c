@@ -13,7 +13,9 @@
 #include "signals.h"
 
 static const int SIGNALS[] = {SIGINT, SIGTERM, SIGHUP};
+enum { COUNT = sizeof SIGNALS / sizeof *SIGNALS };
 static const char *volatile unfinished;
+static sigset_t before; /* what was blocked */
 
 /* Removes the files of a directory; . and .. are none. */
 static void empty(int dir) {
@@ -38,12 +40,21 @@ static _Noreturn void on_signal(int sig) {
     signals_die_of(sig);
 }
 
+void evctl_begin_unfinished(void) {
+    sigset_t set;
+    sigemptyset(&set);
+    for (size_t i = 0; i < COUNT; i++)
+        sigaddset(&set, SIGNALS[i]);
+    sigprocmask(SIG_BLOCK, &set, &before);
+}
+
 void evctl_unfinished(const char *path) {
     struct sigaction end = {.sa_handler = path ? on_signal : SIG_DFL}, old;
     sigfillset(&end.sa_mask);
     if (path)
         unfinished = path;
-    for (size_t i = 0; i < sizeof SIGNALS / sizeof *SIGNALS; i++)
+    for (size_t i = 0; i < COUNT; i++)
         if (sigaction(SIGNALS[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN) /* of nohup(1): it stays so */
             sigaction(SIGNALS[i], &end, NULL);
+    sigprocmask(SIG_SETMASK, &before, NULL);
 }

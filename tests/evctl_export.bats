@@ -260,23 +260,27 @@ PY
 }
 
 @test "a signal in the midst of import -d or export -o: nothing is left behind, nothing is changed" {
-    local number sig call
+    local number sig call made
     start_hub
     many_kinds
     evctl export -o all.evb
     mkdir tmp to to/new
+    strace -qq -e trace=openat -o opened evctl export -o to/x.evb
+    made=$(grep -n -m 1 'to/x[.]evb[.]' opened | cut -d : -f 1)
+    rm to/x.evb
     mkfifo pipe
     export TMPDIR=$PWD/tmp
     for sig in INT TERM HUP; do
         number=$(kill -l "$sig")
-        for call in pwrite64 fdatasync; do
+        for call in mkdir:when=2 pwrite64 fdatasync; do # the first mkdir is of to
             start bash -c 'exec cat all.evb >pipe'
-            run timeout 20 strace -qq -o /dev/null -e inject="$call:signal=$sig" evctl -d to/new import pipe
+            run timeout 20 strace -qq -o /dev/null -e inject="${call%:*}:signal=$sig${call#"${call%:*}"}" \
+                evctl -d to/new import pipe
             assert_equal "$status" $((128 + number))
             wait_for_exit "$PID"
             assert_equal "$(ls tmp to to/new)" $'tmp:\n\nto:\nnew\n\nto/new:'
         done
-        for call in fchmod fsync:when=2; do # the first fsync is of to's own name
+        for call in "openat:when=$made" fchmod fsync:when=2; do # the first fsync is of to's own name
             run timeout 20 strace -qq -o /dev/null -e inject="${call%:*}:signal=$sig${call#"${call%:*}"}" \
                 evctl export -o to/x.evb
             assert_equal "$status" $((128 + number))
