@@ -141,6 +141,9 @@ static int64_t welcome_due(const evb_sub *self, evb_channel_state feed) {
 
 static bool next_frame(evb_sub *self);
 
+/* Whether what ends the silence is here, and nobody has asked for it yet. */
+static bool is_unheard(const evb_sub *self) { return self->state == SUB_LIVE && evb_channel_has(self->feed); }
+
 static void step(void *context) {
     evb_sub *self = context;
     evb_channel_state feed = evb_channel_look(self->feed); /* in any state, or evb_link_wait wakes for it again */
@@ -164,7 +167,7 @@ static void step(void *context) {
     if (feed == EVB_CHANNEL_DOWN && self->state == SUB_JOIN)
         lose_feed(self, now);
     if (self->state != SUB_FAILED && feed != EVB_CHANNEL_DOWN &&
-        evb_bus_expired(now, silence_ends(self), &self->grace_ns))
+        evb_bus_expired(now, silence_ends(self), &self->grace_ns) && !is_unheard(self))
         give_up_feed(self);
 }
 

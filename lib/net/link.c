@@ -284,6 +284,13 @@ int evb_channel_receive(evb_channel *self, evb_message *first, evb_message *seco
     return 1;
 }
 
+bool evb_channel_has(evb_channel *self) {
+    int events = 0;
+    size_t size = sizeof events;
+    return self->socket && TEMP_FAILURE_RETRY(zmq_getsockopt(self->socket, ZMQ_EVENTS, &events, &size)) == 0 &&
+           events & ZMQ_POLLIN;
+}
+
 void evb_message_free(evb_message *self) {
     if (self->handle) {
         zmq_msg_close(self->handle);

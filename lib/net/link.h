@@ -63,6 +63,9 @@ typedef struct {
 int evb_channel_receive(evb_channel *self, evb_message *first, evb_message *second);
 void evb_message_free(evb_message *self);
 
+/* Whether there is something to receive. */
+bool evb_channel_has(evb_channel *self);
+
 /* Waits until something arrives or changes on a channel, one of fds is ready, or timeout_ns has passed (negative: no
  * bound). Returns how many fds are ready, or EVB_EIO. Returns early on a signal. */
 int evb_link_wait(evb_link *self, struct pollfd *fds, size_t count, int64_t timeout_ns, evb_error *err);
