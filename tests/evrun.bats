@@ -248,6 +248,24 @@ job.true.started'
     assert_equal "$(event_of j.failed .signal)" '"SIGTERM"'
 }
 
+@test "a signal is heeded while nobody reads the terminal" {
+    local pid clock now last=0
+    start_hub
+    mkfifo clock
+    exec {clock}<>clock
+    start "$PYTHON" "$ROOT/tests/peers/unread.py" evrun -t j -- yes >pid
+    wait_for_lines pid 1
+    pid=$(cat pid)
+    while now=$(awk '/^wchar/ { print $2 }' "/proc/$pid/io"); ((now < 4096 || now != last)); do
+        last=$now
+        read -r -t 0.2 -u "$clock" || true # until the terminal is full
+    done
+    # the first to the job; another gives up on what is not read
+    timeout "$PATIENCE" bash -c 'while kill -TERM "$0"; do :; done' "$pid" 2>/dev/null
+    assert_ends "$PID" 143
+    assert_equal "$(event_of j.failed .signal)" '"SIGTERM"'
+}
+
 @test "a signal that comes before the job has started is the job's" {
     skip_if_sanitized
     start_hub

@@ -4,7 +4,7 @@
  * nobody waits for it. Its output comes through pipes that are read whenever there is something in them, and its end
  * through a pidfd. After the end as much is taken as lies in the pipes then: who was left behind may hold them open.
  * A paced stream holds nothing back: it is read in pieces for which our own has room, and waits for room, not for input,
- * while there is none.
+ * while there is none. Only of a terminal nobody can say how much room it has: it gets the rest of a piece later.
  * Invariant: the process is reaped exactly once, and no signal goes to its group after that.
  * Leaves to others: SIGPIPE, which its owner ignores; which command, for what, and what its end means (pool.c). */
 #include "run/child.h"
@@ -33,10 +33,12 @@ enum { READ_SIZE = 64 * 1024, READS_AT_ONCE = 16 };
 /* One of its outputs. */
 typedef struct {
     evb_child_stream how;
-    int fd;      /* ours; -1: not taken, or at its end */
-    int own;     /* where it is passed on to */
-    bool whole;  /* a write to it never waits: it is a file */
-    evb_buf buf; /* what is kept */
+    int fd;       /* ours; -1: not taken, or at its end */
+    int own;      /* where it is passed on to */
+    bool whole;   /* a write to it never waits: it is a file */
+    int again;    /* own opened once more, so that a write to it never waits: it is a terminal; else -1 */
+    evb_buf rest; /* what it had no room for */
+    evb_buf buf;  /* what is kept */
     uint64_t taken;
     size_t left; /* the command has ended: so much of its output is still to be taken */
 } stream;
@@ -229,11 +231,21 @@ static int spawn(evb_child *self, const evb_child_options *o, const given *g, ev
     return self->pidfd < 0 ? evb_fail_errno(err, EVB_EIO, errno, "pidfd_open") : 0;
 }
 
+/* Unlike a pipe's, a terminal's room may be less than a piece, and others do not want theirs to be non-blocking. */
+static void open_again(stream *s) {
+    char path[32];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", s->own);
+    s->again = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    s->own = s->again < 0 ? s->own : s->again;
+}
+
 static void set_stream(stream *s, const evb_child_stream *how, int own) {
     struct stat about;
     s->how = *how;
     s->own = own;
     s->whole = how->paced && fstat(own, &about) == 0 && (S_ISREG(about.st_mode) || S_ISBLK(about.st_mode));
+    if (how->paced && isatty(own))
+        open_again(s);
 }
 
 evb_child *evb_child_new(const evb_child_options *options, evb_error *err) {
@@ -243,7 +255,7 @@ evb_child *evb_child_new(const evb_child_options *options, evb_error *err) {
         evb_fail(err, EVB_ENOMEM, "out of memory");
         return NULL;
     }
-    self->pidfd = self->in = self->out.fd = self->err.fd = -1;
+    self->pidfd = self->in = self->out.fd = self->err.fd = self->out.again = self->err.again = -1;
     self->had = UINT64_MAX;
     set_stream(&self->out, &options->out, STDOUT_FILENO);
     set_stream(&self->err, &options->err, STDERR_FILENO);
@@ -259,6 +271,13 @@ evb_child *evb_child_new(const evb_child_options *options, evb_error *err) {
     return self;
 }
 
+static void free_stream(stream *s) {
+    close_fd(&s->fd);
+    close_fd(&s->again);
+    evb_buf_free(&s->buf);
+    evb_buf_free(&s->rest);
+}
+
 void evb_child_destroy(evb_child **self) {
     evb_child *c = *self;
     if (!c)
@@ -270,11 +289,9 @@ void evb_child_destroy(evb_child **self) {
     }
     close_fd(&c->pidfd);
     close_fd(&c->in);
-    close_fd(&c->out.fd);
-    close_fd(&c->err.fd);
+    free_stream(&c->out);
+    free_stream(&c->err);
     evb_buf_free(&c->feed);
-    evb_buf_free(&c->out.buf);
-    evb_buf_free(&c->err.buf);
     free(c);
     *self = NULL;
 }
@@ -288,6 +305,10 @@ static bool has_room(const stream *s) {
 }
 
 static size_t add_stream(const stream *s, struct pollfd *fds) {
+    if (s->rest.size) {
+        *fds = (struct pollfd){s->own, POLLOUT, 0};
+        return 1;
+    }
     if (s->fd < 0)
         return 0;
     *fds = has_room(s) ? (struct pollfd){s->fd, POLLIN, 0} : (struct pollfd){s->own, POLLOUT, 0};
@@ -343,9 +364,11 @@ bool evb_child_unread(const evb_child *self) { return self->had <= self->last_at
 /* ---- what it says ---- */
 
 /* False: nobody reads it any more. */
-static bool pass_on(evb_child *self, const stream *s, const uint8_t *data, size_t size) {
+static bool pass_on(evb_child *self, stream *s, const uint8_t *data, size_t size) {
     for (size_t done = 0; done < size;) {
         ssize_t n = write(s->own, data + done, size - done);
+        if (n < 0 && errno == EAGAIN && s->again >= 0 && evb_buf_add(&s->rest, data + done, size - done))
+            return true;
         if (n < 0 && errno == EAGAIN)
             poll(&(struct pollfd){s->own, POLLOUT, 0}, 1, -1);
         else if (n < 0 && errno != EINTR) {
@@ -375,11 +398,21 @@ static void keep(stream *s, const uint8_t *data, size_t size) {
     evb_buf_add(&s->buf, data, size);
 }
 
+/* Passes on what there was no room for; whether there is no more of it. */
+static bool pass_rest(evb_child *self, stream *s) {
+    evb_buf rest = s->rest;
+    s->rest = (evb_buf){0};
+    if (rest.size && !pass_on(self, s, rest.data, rest.size))
+        close_fd(&s->fd);
+    evb_buf_free(&rest);
+    return !s->rest.size;
+}
+
 /* Takes what is in the pipe, at most `most` bytes. */
 static void take_stream(evb_child *self, stream *s, size_t most) {
     uint8_t data[READ_SIZE];
     size_t once = s->how.paced && !s->whole ? PIPE_BUF : sizeof data;
-    while (s->fd >= 0 && most && has_room(s)) {
+    while (pass_rest(self, s) && s->fd >= 0 && most && has_room(s)) {
         ssize_t n = read(s->fd, data, most < once ? most : once);
         if (n < 0 && errno == EINTR)
             continue;
@@ -399,9 +432,8 @@ static void take_stream(evb_child *self, stream *s, size_t most) {
 
 /* Takes of what was left at its end what there is room for; true when it is all here. */
 static bool take_last(evb_child *self, stream *s) {
-    if (s->left)
-        take_stream(self, s, s->left);
-    if (s->left && s->fd >= 0)
+    take_stream(self, s, s->left);
+    if ((s->left && s->fd >= 0) || s->rest.size)
         return false;
     close_fd(&s->fd);
     return true;
