@@ -55,11 +55,13 @@ int sub_become_ready(sub_session *s, const evb_event *event) {
 }
 
 int64_t sub_idle_left(sub_session *s, int64_t now_ns) {
-    static const int64_t overslept_ns = 250 * EVB_MILLISECOND_NS;
+    static const int64_t overslept_ns = 250 * EVB_MILLISECOND_NS, late_ns = 10 * EVB_MILLISECOND_NS;
+    int64_t late = now_ns - s->idle_due_ns;
     if (s->idle_anew)
         s->idle_due_ns = now_ns + s->opt.idle_ns;
-    else if (now_ns - s->idle_due_ns > overslept_ns)
+    else if (late > overslept_ns || (late > late_ns && !s->idle_again))
         s->idle_due_ns = now_ns + overslept_ns;
+    s->idle_again = !s->idle_anew && (s->idle_again || late > late_ns);
     s->idle_anew = false;
     return s->idle_due_ns > now_ns ? s->idle_due_ns - now_ns : 0;
 }

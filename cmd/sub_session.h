@@ -59,6 +59,7 @@ struct sub_session {
     int64_t kept_ns;       /* when the cursor was last written */
     int64_t idle_due_ns;   /* when the wait for the next event is over… */
     bool idle_anew;        /* …but it begins anew: an event has come since that was set */
+    bool idle_again;       /* it was over, and was made longer, for we were late */
     double speed;          /* of the replay; 0: at once */
     int64_t begun_ns;      /* when the replay began, by our clock… */
     int64_t first_ns;      /* …and by its events': 0 before the first */
@@ -82,8 +83,8 @@ int sub_become_ready(sub_session *s, const evb_event *event);
 int sub_keep_cursor(sub_session *s);
 int64_t sub_cursor_due(const sub_session *s, int64_t now_ns);
 
-/* -W, once `ready`: ns until the wait for the next event is over; 0: it is. Where we were stopped and have slept over its
- * end, what came meanwhile is read first. */
+/* -W, once `ready`: ns until the wait for the next event is over; 0: it is. Where we were stopped, or had no processor,
+ * and have slept over its end, what came meanwhile is read first. */
 int64_t sub_idle_left(sub_session *s, int64_t now_ns);
 
 /* Whether the event is wanted, as --where says; one for which that fails is not, and the first such is said. */

@@ -186,6 +186,25 @@ five_events() {
     [[ $(cat out) == here ]]
 }
 
+@test "-W: the same for one that was stopped for a moment only" {
+    skip_if_sanitized
+    local clock
+    cc -shared -fPIC -Wall -Werror -o drowsy.so "$ROOT/tests/peers/drowsy.c"
+    start_hub
+    mkfifo clock
+    exec {clock}<>clock
+    LD_PRELOAD=$PWD/drowsy.so start_sub out -n 1 -W 2 t
+    LD_PRELOAD=$PWD/drowsy.so start_sub ran -n 1 -W 2 t -- cat
+    local running=$SUB_PID printed=${STARTED[-2]}
+    kill -STOP "$printed" "$running"
+    evpub t here
+    read -r -t 2 -u "$clock" || true # just over their time
+    kill -CONT "$printed" "$running"
+    wait_for_exit "$printed"
+    wait_for_exit "$running"
+    assert_equal "$(cat out ran)" $'here\nhere'
+}
+
 @test "a signal ends it also while a hub that is stopped is asked how far it is" {
     start_hub
     evpub t x
