@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -46,6 +47,16 @@ static void choose_colours(top_state *state) {
     init_pair(4, COLOR_CYAN, -1);
 }
 
+/* ^S does not stop the screen: that would be in the midst of a write, and nothing but SIGKILL would end the program. */
+static void never_stop(void) {
+    struct termios how;
+    if (tcgetattr(STDIN_FILENO, &how))
+        return;
+    how.c_iflag &= ~(tcflag_t)IXON;
+    tcsetattr(STDIN_FILENO, TCSANOW, &how);
+    def_prog_mode();
+}
+
 /* Whether the terminal that setupterm has found can do that. */
 static bool has_string(const char *capability) {
     const char *text = tigetstr((char *)(uintptr_t)capability);
@@ -73,6 +84,7 @@ static int open_terminal(top *t, evb_error *err) {
     keypad(stdscr, TRUE);
     nodelay(stdscr, TRUE);
     set_escdelay(25);
+    never_stop();
     return 0;
 }
 

@@ -179,6 +179,14 @@ keys \x03
 exit 0
 DO
     assert_success
+    run on_screen 80x10 <<'DO' # ^S, else the screen would stand still, and the program with it
+see Topics
+keys \x13?
+see any key goes back
+signal TERM
+exit 0
+DO
+    assert_success
 }
 
 @test "ASCII where the locale is not UTF-8, and no colours under NO_COLOR" {

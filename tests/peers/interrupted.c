@@ -1,5 +1,5 @@
-/* interrupted.c: preloaded into a client, of the first thread's polls that would only look, and find nothing, each takes
- * 2 ms, and every second one fails as by a signal: after 1 ms libzmq looks before it sends. So every call of it is
+/* interrupted.c: preloaded into a client, of the first thread's polls that would only look, and find nothing, each
+ * takes 2 ms, and every second one fails as by a signal: after 1 ms libzmq looks before it sends. So each call of it is
  * interrupted that a signal could interrupt, and succeeds when it is made again. */
 #define _GNU_SOURCE
 #include <errno.h>
