@@ -93,8 +93,10 @@ static int copy_to(int fd, const import *im, evb_error *err) {
 static int spool(import *im, evb_error *err) {
     char path[4096];
     snprintf(path, sizeof path, "%s/evctl.XXXXXX", spool_dir());
-    int fd = mkostemp(path, O_CLOEXEC);
-    int rc = fd < 0 || unlink(path) ? spool_failed(err) : copy_to(fd, im, err);
+    evctl_begin_unfinished();
+    int fd = mkostemp(path, O_CLOEXEC), rc = fd < 0 || unlink(path) ? spool_failed(err) : 0;
+    evctl_unfinished(NULL);
+    rc = rc ? rc : copy_to(fd, im, err);
     if (rc == 0 && dup3(fd, im->fd, O_CLOEXEC) < 0)
         rc = spool_failed(err);
     if (fd >= 0)
