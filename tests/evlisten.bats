@@ -670,20 +670,20 @@ C
     start_hub
     touch missed got
     evpub heart.beat 1
-    printf '%s\n' '[expect beat]' 'topic = heart.beat' 'every = 1s' 'shell = cat >>missed' \
+    printf '%s\n' '[expect beat]' 'topic = heart.beat' 'every = 2s' 'shell = cat >>missed' \
         '[listener other]' 'on = heart.beat' 'from = 1' 'shell = echo >>got' >l.conf
     LD_PRELOAD=$PWD/drowsy.so start_listen l.conf
     wait_for_lines missed 1 # now it is there
     evpub heart.beat 2
     wait_for_lines got 2
     freeze "$LISTEN_PID"
-    for i in 3 4 5; do
+    for i in {3..7}; do
         evpub heart.beat "$i"
-        read -r -t 0.6 <> <(:) || true
+        read -r -t 0.5 <> <(:) || true
     done
-    evpub heart.beat 6
+    evpub heart.beat 8
     kill -CONT "$LISTEN_PID"
-    wait_for_lines got 6
+    wait_for_lines got 8
     assert_equal "$(wc -l <missed)" 1
     wait_for_lines missed 2
     stop_listen
