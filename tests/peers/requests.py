@@ -14,7 +14,9 @@ AHEAD, PATIENCE_MS = 50, 20_000
 OPS = ["pub", "fetch", "status", "clients", "hello", "seek", "topics", "group", "group.join", "group.leave", "groups",
        "group.reset", "group.delete", "group.replay", "group.pause", "dead", "dead.retry", "dead.drop", "nope"]
 NUMBERS = [0, 1, 2, 3, 5, 10, 100, 2**20, 2**32, 2**63, 2**63 + 5, 2**64 - 1]
-TEXTS = ["g", "h", "", "tok", "t", "t.#", "#", "x" * 200, "$dead.g", "a b", "\u00e9", "\x1b[31m"]
+# Another's each time: the hub welcomes who is new, and may not know yet that the one before has gone.
+TOKEN, OTHER = f"tok{sys.argv[1]}", f"other{sys.argv[1]}"
+TEXTS = ["g", "h", "", TOKEN, "t", "t.#", "#", "x" * 200, "$dead.g", "a b", "\u00e9", "\x1b[31m"]
 KEYS = ["ack_wait", "max_deliver", "max_pending", "ordered", "backoff", "kind", "patterns", "position", "x", "listener",
         "runs", "failures", "last_error", "last_error_ns"]
 
@@ -46,7 +48,7 @@ def seq():
 
 
 def token():
-    return random.choice(["tok", "tok2"])
+    return random.choice([TOKEN, OTHER])
 
 
 def acks():
@@ -60,14 +62,14 @@ def fails():
 
 SENSIBLE = {
     "group.join": lambda: ["g", token(), random.choice([["t.#"], None]), random.choice([None, settings()]),
-                           random.choice([None, 1]), random.choice([[], [[1, 5]]]), random.choice([None, "tok"])],
+                           random.choice([None, 1]), random.choice([[], [[1, 5]]]), random.choice([None, TOKEN])],
     "group": lambda: ["g", token(), acks(), fails(), random.choice([0, 1, 5, 100]),
                       random.choice([1, 1000, 1 << 20]), random.choice([None, 5])],
     "group.replay": lambda: ["g", seq(), random.choice([0, 60]), random.choice([0, 1000]), chance(0.2)],
     "group.pause": lambda: ["g", chance(0.3)],
     "group.reset": lambda: ["g", seq()],
     "group.delete": lambda: ["g" if chance(0.05) else "h"],
-    "group.leave": lambda: ["g", "tok2", [], []],
+    "group.leave": lambda: ["g", OTHER, [], []],
     "dead": lambda: [random.choice(["g", None]), 0, 10],
     "dead.retry": lambda: ["g", random.choice([None, [seq()]])],
     "dead.drop": lambda: ["g", random.choice([None, [seq()]])],
@@ -92,8 +94,8 @@ def main():
     socket.connect(os.environ["EVBUS_URL"] + "/hub")
     feed = zmq.Context.instance().socket(zmq.SUB)  # members have one
     feed.connect(os.environ["EVBUS_URL"] + "/feed")
-    for name in (b"tok", b"tok2"):
-        feed.subscribe(b"$hub.welcome." + name + b"\0")
+    for name in (TOKEN, OTHER):
+        feed.subscribe(f"$hub.welcome.{name}\0".encode())
         assert feed.poll(PATIENCE_MS)
         feed.recv()
     for number in range(count + AHEAD):
