@@ -124,6 +124,24 @@ wait_for_groups() { # TEXT
     assert_equal "$(wc -l <began)" 1
 }
 
+@test "an answer that was lost with its connection: what it handed out comes at once, uncounted, in order" {
+    local line ready
+    start_hub
+    evsub -g g -n 0 --ordered --ack-wait 1h t
+    mkdir cut
+    ln -s ../bus/feed cut/feed
+    mkfifo cut.ready
+    exec {ready}<>cut.ready
+    start "$PYTHON" "$ROOT/tests/peers/cut.py" cut/hub bus/hub needle2 9>&"$ready"
+    read -r -t "$PATIENCE" -u "$ready" line
+    EVBUS_URL=ipc://$PWD/cut start_sub out -g g -n 3 -F '%p\n' t
+    seq -f needle%g 3 | evpub t
+    wait_for_exit "$SUB_PID"
+    assert_equal "$(cat out)" $'needle1\nneedle2\nneedle3'
+    run -0 evctl groups -J
+    assert_equal "$(jq -c '[.acked, .redelivered]' <<<"$output")" '[3,0]'
+}
+
 @test "what fails while the hub is away has failed: a dead letter at once, or the wait between deliveries" {
     local status
     start_hub

@@ -138,13 +138,13 @@ static void add_call(evb_bus *bus, evb_call *call) {
 
 void evb_call_send(evb_bus *bus, evb_call *call) {
     bool down = evb_channel_look(bus->requests) == EVB_CHANNEL_DOWN;
-    if (down && !bus->held)
+    if (down && !is_owed(bus))
         evb_channel_close(bus->requests);
     add_call(bus, call);
     if (evb_channel_look(bus->requests) == EVB_CHANNEL_CLOSED) {
         if (!bus->retry_ns)
             connect_requests(bus);
-    } else if (!down) { /* else with the next connection: what is held must see the loss first */
+    } else if (!down) { /* else with the next connection: what was asked before must see the loss first */
         transmit(bus, call);
     }
 }
@@ -318,6 +318,8 @@ static void lose_requests(evb_bus *bus, int64_t now) {
     bool hopeless = false;
     while (take_reply(bus))
         continue; /* what came before the loss */
+    for (evb_call *call = bus->first; call; call = call->next)
+        mark_sent(bus, call);
     for (evb_call *call = bus->held; call; call = call->next)
         mark_sent(bus, call);
     evb_channel_close(bus->requests);

@@ -44,7 +44,7 @@ struct evb_call {
     evb_buf head;
     bool held, again;       /* again: it may be sent again; set before it is sent */
     bool on_way;            /* given to the connection that there is */
-    bool was_sent;          /* it may have reached a hub */
+    bool was_sent;          /* it may have reached a hub on a connection before this */
     int64_t due_ns;         /* monotonic; of one that is held; INT64_MAX: none */
     int64_t grace_ns;       /* of that: see evb_bus_expired */
     const uint64_t *latest; /* or NULL: the head ends with this number, of 9 bytes, as it stands when it is sent */

@@ -349,15 +349,20 @@ static void forget_sent(evb_membership *self) {
     self->fails_sent_bytes = 0;
 }
 
-static void lose_membership(evb_membership *self) {
-    send_again(self);
+/* An answer was lost with its connection, and maybe events that it handed out: joining with what we have in hand tells the
+ * hub that we never got them. */
+static void claim_again(evb_membership *self) {
     self->joined = false;
     self->to_join = true;
 }
 
+static void lose_membership(evb_membership *self) {
+    send_again(self);
+    claim_again(self);
+}
+
 static void taken(void *context, evb_call *call, const evb_reply *reply) {
     evb_membership *self = context;
-    (void)call;
     self->asking = false;
     if (reply->code == EVB_EAGAIN) /* the hub has begun anew, or missed us for too long */
         lose_membership(self);
@@ -367,6 +372,8 @@ static void taken(void *context, evb_call *call, const evb_reply *reply) {
         nonsense(self);
     else
         forget_sent(self);
+    if (!reply->code && call->was_sent && call->tag)
+        claim_again(self);
     go_on(self);
 }
 
@@ -442,6 +449,7 @@ static void send_take(evb_membership *self, uint64_t want) {
     self->fails_sent_bytes = fail_size;
     self->more = want ? false : self->more;
     self->asking = true;
+    call->tag = want > 0;
     evb_call_send(self->sub->bus, call);
 }
 
