@@ -203,7 +203,7 @@ wait_for_groups() { # TEXT
     start_member g
     run -0 tell "take 2 10"
     assert_output $'1 1 t 1\n2 1 t 2'
-    run -0 drain g -J
+    run -0 timeout "$PATIENCE" evsub -g g -n 2 -J # no more: where it is stopped they come to it again
     assert_equal "$(jq -r '[.payload, .deliveries] | join(" ")' <<<"$output" | sort)" $'1 2\n2 1'
 }
 
