@@ -177,10 +177,10 @@ five_events() {
 
 @test "-W: a reader that was itself stopped reads first what came meanwhile" {
     start_hub
-    start_sub out -n 1 -W 0.3 t
+    start_sub out -n 1 -W 2 t
     kill -STOP "$SUB_PID"
     evpub t here
-    run -0 evsub -W 0.8 t # while the other's time passes
+    run -0 evsub -W 2.5 t # while the other's time passes
     kill -CONT "$SUB_PID"
     wait_for_exit "$SUB_PID"
     [[ $(cat out) == here ]]
