@@ -333,7 +333,7 @@ PY
 @test "an export under load ends at the head of when it began" {
     start_hub
     seq 20000 | evpub a
-    start bash -c 'yes | exec evpub a'
+    start bash -c 'exec evpub a < <(exec yes)' # which ends with it
     publisher=$PID
     timeout 60 evctl export -o one.evb
     kill -KILL "$publisher"

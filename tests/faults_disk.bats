@@ -378,7 +378,7 @@ flip() { # FILE OFFSET
         evbusd -u "$EVBUS_URL" -d "$JOURNAL"
     evsub -e --from last load.x >/dev/null # it is there
     # shellcheck disable=SC2016 # expanded by the inner shell
-    start bash -c 'yes "$1" | exec evpub load.y' flood "$(printf '%099d' 0)"
+    start bash -c 'exec evpub load.y < <(exec yes "$1")' flood "$(printf '%099d' 0)"
     flood=$PID
     # 30 MiB, 512 KiB a sync: 12 s and more
     timeout 8 evsub --from first -n 200000 load.x >got

@@ -176,7 +176,7 @@ assert_hub_serves() {
     local flood
     start_hub
     echo first | evpub load.y
-    start bash -c 'yes | exec evpub load.y'
+    start bash -c 'exec evpub load.y < <(exec yes)' # which ends with it
     flood=$PID
     timeout 60 "$PYTHON" "$ROOT/tests/peers/in_order.py" 1000
     kill -KILL "$flood"
