@@ -379,26 +379,34 @@ C
 
 @test "SIGHUP: the new command is run as soon as the old one has ended, and not with the hub's next beat" {
     start_hub
-    touch ran beats
     mkfifo gate
-    local expect=('[expect e]' 'topic = e' 'every = 0.1s' 'shell = echo beat >>ran; echo >>beats')
-    printf '%s\n' "${expect[@]}" '[listener l]' 'on = t' 'shell = echo old >>ran; read -r _ <gate' >l.conf
-    start_listen l.conf
-    evpub t 1
-    wait_for_text ran old
-    evpub t 2
-    printf '%s\n' "${expect[@]}" '[listener l]' 'on = t' 'shell = echo new >>ran' >l.conf
-    kill -HUP "$LISTEN_PID"
-    wait_for_text listen.err '^evlisten: 2 listeners$'
-    wait_for_lines beats 1
-    evpub e 1
-    wait_for_lines beats 2 # the hub's beat has come just now,
-    evpub e 2              # and the next is a second away
-    echo >gate
-    wait_for_text ran new
-    wait_for_lines beats 3
-    stop_listen
-    assert_equal "$(tail -n 2 ran)" $'new\nbeat'
+    # shellcheck disable=SC2016 # expanded by the commands
+    local round expect=('[expect e]' 'topic = e' 'every = 0.1s' 'shell = echo "beat $(date +%s%3N)" >>ran; echo >>beats')
+    # A round that is held up for a second sees nothing of it: then the next.
+    for round in 1 2 3 4 5; do
+        : >ran
+        : >beats
+        : >listen.err
+        printf '%s\n' "${expect[@]}" '[listener l]' 'on = t' 'shell = echo old >>ran; read -r _ <gate' >l.conf
+        start_listen l.conf
+        evpub t 1
+        wait_for_text ran old
+        evpub t 2
+        printf '%s\n' "${expect[@]}" '[listener l]' 'on = t' 'shell = echo "new $(date +%s%3N)" >>ran' >l.conf
+        kill -HUP "$LISTEN_PID"
+        wait_for_text listen.err '^evlisten: 2 listeners$'
+        wait_for_lines beats 1
+        evpub e 1
+        wait_for_lines beats 2 # the hub's beat has come just now,
+        evpub e 2              # and the next is a second away
+        echo >gate
+        wait_for_text ran new
+        wait_for_lines beats 3
+        stop_listen
+        ! tail -n 2 ran | awk '{ at[$1] = $2 } END { exit !(at["beat"] - at["new"] > 100) }' || return 0
+    done
+    cat ran
+    return 1
 }
 
 @test "SIGHUP: the same where the hub has let the old one go" {
