@@ -364,7 +364,7 @@ set_clock() { # OFFSET
     keep first
     size=$(($(stat -c %s "$(spool_file)") + 1))
     mkfifo in
-    start bash -c 'exec evpub --spool -v --timeout 1 job <in 2>pub.err' evpub
+    start bash -c 'exec evpub --spool -v --timeout 10 job <in 2>pub.err' evpub
     pub=$PID
     exec {feed}>in
     printf '%s\n' second third >&"$feed"
