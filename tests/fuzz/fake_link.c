@@ -215,6 +215,12 @@ int evb_channel_receive(evb_channel *self, evb_message *first, evb_message *seco
     return feed ? say_on_feed(self, what, first) : takes ? say_answer(self, what, first, second) : 0;
 }
 
+/* What comes is made when it is received: before that there is none. */
+bool evb_channel_has(evb_channel *self) {
+    (void)self;
+    return false;
+}
+
 void evb_message_free(evb_message *self) {
     free(self->handle);
     *self = (evb_message){0};
