@@ -49,6 +49,16 @@ install_copy() {
     assert_output ''
 }
 
+@test "a member that works for long on what it took at once does not take the hub to be silent" {
+    install_copy
+    # shellcheck disable=SC2046 # words
+    cc -Wall -Werror -o slow "$ROOT/tests/library/slow.c" $(pkg-config --cflags --libs evbus)
+    start_hub
+    evsub -g g -n 0 t
+    seq 3000 | evpub t
+    LD_LIBRARY_PATH=$LIBRARIES timeout 30 ./slow "$EVBUS_URL"
+}
+
 @test "attempts in vain that do not fit into one request are all kept" {
     install_copy
     # shellcheck disable=SC2046 # words

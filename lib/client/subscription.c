@@ -149,8 +149,8 @@ static void step(void *context) {
     evb_channel_state feed = evb_channel_look(self->feed); /* in any state, or evb_link_wait wakes for it again */
     if (!listens(self) || is_deaf(self))
         return;
-    while (self->held && self->state != SUB_FAILED && next_frame(self))
-        continue; /* of a group: there are only beats, calls, and after a loss the welcome in it */
+    while (self->group && self->state != SUB_FAILED && next_frame(self))
+        continue; /* beats, calls, the welcome: who has enough to do with a piece in hand does not ask for them */
     if (self->group)
         evb_membership_step(self->group);
     while (self->serving && self->state != SUB_FAILED && next_frame(self))
