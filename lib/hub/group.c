@@ -370,7 +370,9 @@ int evb_group_fail(evb_hub *hub, evb_group *self, evb_member *member, uint64_t k
     e = evb_pending_from(&self->pending, key);
     e->doomed |= final;
     e->failed = true;
-    return try_again(hub, self, e, delay_ns, reason, now_ns, err);
+    /* never due for the request that says so: sent again, for its answer was lost, that would fail the next delivery, too */
+    int64_t wait_ns = delay_ns < 0 ? backoff(&self->settings, e->deliveries) : delay_ns;
+    return try_again(hub, self, e, wait_ns ? wait_ns : 1, reason, now_ns, err);
 }
 
 int evb_group_release(evb_hub *hub, evb_group *self, evb_member *member, const char *suspect, int64_t delay_ns,

@@ -211,7 +211,8 @@ static void take(fixture *f, const char *token, uint64_t first, uint64_t last, u
     send_request(f, &head, true);
 }
 
-static void nack(fixture *f, const char *token, uint64_t key, bool final) {
+/* Fails an event and takes up to `want`. */
+static void nack_and_take(fixture *f, const char *token, uint64_t key, bool final, uint64_t want) {
     evb_buf head = {0};
     msgpack_packer p = begin(&head, "group", 6, token);
     msgpack_pack_array(&p, 0);
@@ -221,11 +222,14 @@ static void nack(fixture *f, const char *token, uint64_t key, bool final) {
     msgpack_pack_nil(&p);
     evb_mp_pack_str(&p, "bad", 3);
     final ? msgpack_pack_true(&p) : msgpack_pack_false(&p);
-    msgpack_pack_uint64(&p, 0);
-    msgpack_pack_uint64(&p, 0);
+    msgpack_pack_uint64(&p, want);
+    msgpack_pack_uint64(&p, 1 << 20);
     send_request(f, &head, true);
     assert_string_equal(f->error, "");
+    f->now++;
 }
+
+static void nack(fixture *f, const char *token, uint64_t key, bool final) { nack_and_take(f, token, key, final, 0); }
 
 /* Fails an event with an attempt that said `size` bytes. */
 static void fail_attempt(fixture *f, uint64_t key, bool final, size_t size) {
@@ -256,6 +260,7 @@ static void fail_attempt(fixture *f, uint64_t key, bool final, size_t size) {
     msgpack_pack_uint64(&p, 0);
     msgpack_pack_uint64(&p, 0);
     send_request(f, &head, true);
+    f->now++;
 }
 
 /* Publishes one batch of so many events. */
@@ -807,6 +812,20 @@ static size_t read_log(const fixture *f, uint8_t *out, size_t room) {
 
 /* ---- what went wrong ---- */
 
+/* The answer to a request may be lost: it is sent again, and says then what it said. */
+static void a_failure_that_is_said_twice_is_one(void **state) {
+    fixture *f = *state;
+    JOIN(f, "one",
+         "\x82\xabmax_deliver\x02\xa7"
+         "backoff\x90");
+    publish(f, "t.a", 1);
+    take(f, "one", 0, 0, 1);
+    nack_and_take(f, "one", 1, false, 1);
+    nack_and_take(f, "one", 1, false, 1);
+    assert_row(f, 0, 1, 1, 2);
+    assert_int_equal(evb_journal_head(f->journal), 1); /* no dead letter */
+}
+
 static void an_attempt_is_kept(void **state) {
     fixture *f = *state;
     char text[1024];
@@ -1097,6 +1116,7 @@ int main(void) {
         T(a_group_with_events_pending_becomes_ordered_and_ceases_to_be),
         T(a_last_delivery_in_vain_is_a_dead_letter),
         T(a_letter_is_in_the_journal_before_its_event_is_done),
+        T(a_failure_that_is_said_twice_is_one),
         T(an_attempt_is_kept),
         T(a_full_disk_costs_an_attempt_only),
         T(a_bad_attempt_is_refused),
