@@ -398,6 +398,8 @@ void listen_unit_stop(listen_unit *self) {
     self->stopped = true;
     if (self->command.pool)
         evb_pool_drain(self->command.pool);
+    if (self->sub)
+        evb_sub_yield(self->sub); /* to its successor */
     if (self->state == UNIT_RUNNING || (self->command.pool && evb_pool_events(self->command.pool)))
         set_state(self, UNIT_DRAINING);
     else

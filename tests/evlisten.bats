@@ -538,6 +538,34 @@ in_a_round() { # ROUND
     assert_output x
 }
 
+@test "SIGHUP: what the file says stays so where the old one, still at work, joins a hub that was restarted" {
+    start_hub
+    touch begun
+    mkfifo gate
+    printf '%s\n' '[listener l]' 'on = a' 'shell = echo >>begun; read -r _ <gate; echo old' 'publish = done' >l.conf
+    start_listen -v l.conf
+    evpub a 1
+    wait_for_lines begun 1
+    printf '%s\n' '[listener l]' 'on = b' 'run = cat' 'publish = done' 'retry = 2' >l.conf
+    kill -HUP "$LISTEN_PID"
+    wait_for_text listen.err '^evlisten: 1 listener$'
+    wait_for_members() { until [[ $(evctl groups -J | jq .members) == "$1" ]]; do :; done; }
+    export -f wait_for_members
+    timeout "$PATIENCE" bash -c 'wait_for_members 2'
+    kill_hub
+    start_hub
+    timeout "$PATIENCE" bash -c 'wait_for_members 2'
+    assert_equal "$(evctl groups -J | jq -c '[.patterns, .max_deliver]')" '[["b"],3]'
+    echo >gate
+    run -0 wait_for_events 1 done
+    assert_output old
+    evpub b new
+    run -0 wait_for_events 2 done
+    assert_output $'old\nnew'
+    stop_listen
+    assert_equal "$(evctl groups -J | jq -c '[.patterns, .max_deliver, .pending, .redelivered]')" '[["b"],3,0,0]'
+}
+
 @test "SIGHUP with a fault in the file: the old one goes on, the fault has file and line" {
     start_hub
     printf '%s\n' '[listener l]' 'on = t' 'run = cat' 'publish = done' >l.conf

@@ -46,6 +46,7 @@ struct evb_membership {
     bool more;    /* there may be events to take */
     bool filled;  /* an answer brought none, perhaps for those in hand: there may be some when one of them is done */
     bool leaving, left, ever;
+    bool yields; /* the group's patterns and settings are another's affair */
     uint64_t window, at_once;
     bool working;        /* by the options */
     int64_t ack_wait_ns; /* as the group has it */
@@ -252,7 +253,8 @@ static bool claim_pieces(const evb_membership *self, evb_ranges *claims) {
 
 /* group.join [name, token, patterns, settings, start, claims, token before] */
 static bool pack_join(evb_membership *self, msgpack_packer *p) {
-    size_t count = evb_patterns_count(self->patterns), size, sent;
+    bool yields = self->yields && self->ever;
+    size_t count = yields ? 0 : evb_patterns_count(self->patterns), size, sent;
     evb_ranges claims = {0};
     bool ok = !evb_mp_pack_str(p, (const char *)self->name.data, self->name.size) &&
               !evb_mp_pack_str(p, self->token, strlen(self->token)) &&
@@ -261,7 +263,7 @@ static bool pack_join(evb_membership *self, msgpack_packer *p) {
         const char *text = evb_patterns_get(self->patterns, i, &size);
         ok = !evb_mp_pack_str(p, text, size);
     }
-    ok = ok && evb_buf_add(p->data, self->settings.data, self->settings.size) &&
+    ok = ok && (yields ? !msgpack_pack_nil(p) : evb_buf_add(p->data, self->settings.data, self->settings.size)) &&
          !(self->start ? msgpack_pack_uint64(p, self->start) : msgpack_pack_nil(p)) && claim_pieces(self, &claims) &&
          claim_ranges(&self->held, &claims) && claim_fails(self, &claims) && claim_ranges(&self->acks, &claims);
     sent = claims.count < RANGES_SENT_MAX ? claims.count : RANGES_SENT_MAX;
@@ -676,6 +678,8 @@ bool evb_membership_nack(evb_membership *self, const evb_event *event, int64_t d
 
 /* ---- leaving ---- */
 
+void evb_membership_yield(evb_membership *self) { self->yields = true; }
+
 void evb_membership_leave(evb_membership *self) {
     self->leaving = true;
     evb_membership_step(self);
@@ -692,6 +696,11 @@ uint64_t evb_membership_untold(const evb_membership *self) {
 
 int evb_sub_ack(evb_sub *self, const evb_event *event) {
     return self->group && evb_membership_ack(self->group, event) ? 0 : EVB_EINVAL;
+}
+
+void evb_sub_yield(evb_sub *self) {
+    if (self->group)
+        evb_membership_yield(self->group);
 }
 
 int evb_sub_nack(evb_sub *self, const evb_event *event, int64_t delay_ns, const char *reason) {

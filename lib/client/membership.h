@@ -42,6 +42,9 @@ bool evb_membership_ack(evb_membership *self, const evb_event *event);
 bool evb_membership_nack(evb_membership *self, const evb_event *event, int64_t delay_ns, bool final,
                          const char *reason, const evb_attempt *attempt);
 
+/* Where it joins again, the group's patterns and settings stay as they are. */
+void evb_membership_yield(evb_membership *self);
+
 /* Leaves as soon as it can be said; left says whether it was. */
 void evb_membership_leave(evb_membership *self);
 bool evb_membership_is_leaving(const evb_membership *self);

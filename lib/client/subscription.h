@@ -9,4 +9,8 @@
  * being fetched, or handed on. Of a subscription in no group. */
 int64_t evb_sub_complete_ns(const evb_sub *self);
 
+/* In a group: from now on another may say what patterns and settings it has: where this one joins again, they stay as
+ * they are. */
+void evb_sub_yield(evb_sub *self);
+
 #endif
