@@ -62,10 +62,10 @@ void evb_sub_open_feed(evb_sub *self) {
     evb_error err;
     make_token(self);
     self->retry_ns = 0;
+    evb_channel_listen(self->feed, true);
     if (evb_channel_open(self->feed, &err) || (!self->group && !self->serving && !subscribe_patterns(self)) ||
         !evb_channel_subscribe(self->feed, BEAT, sizeof BEAT) || !evb_sub_ask_welcome(self))
         evb_sub_fail(self, EVB_EIO, "subscription: cannot open the feed");
-    evb_channel_listen(self->feed, true);
 }
 
 /* Counts a live batch's events for its topic, and says how many are missing before it. */

@@ -22,7 +22,11 @@ static const int64_t WELCOME_NS = EVB_SECOND_NS; /* after that a welcome is aske
 static const int64_t LEAVE_NS = 5 * EVB_SECOND_NS;
 static const char HUB_PREFIX[] = "$hub.";
 
-void evb_sub_set(evb_sub *self, sub_state state) { self->state = state; }
+void evb_sub_set(evb_sub *self, sub_state state) {
+    self->state = state;
+    if (state == SUB_ENDED || state == SUB_FAILED)
+        evb_channel_listen(self->feed, false); /* nobody reads it any more: it would end every wait */
+}
 
 void evb_sub_say(evb_sub *self, evb_note note, uint64_t value) {
     if (note == EVB_NOTE_LOST || note == EVB_NOTE_GAP)
@@ -581,8 +585,10 @@ int64_t evb_sub_complete_ns(const evb_sub *self) {
 int evb_sub_leave_start(evb_sub *self, evb_error *err) {
     if (!self->group)
         return evb_fail(err, EVB_EINVAL, "subscription: not in a group");
-    if (self->state == SUB_ENDED && !evb_membership_left(self->group))
+    if (self->state == SUB_ENDED && !evb_membership_left(self->group)) {
         evb_sub_set(self, SUB_GROUP);
+        evb_channel_listen(self->feed, true);
+    }
     evb_sub_hold(self, false);
     evb_sub_hello_last(self);
     evb_membership_leave(self->group);

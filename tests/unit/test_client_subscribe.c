@@ -710,6 +710,22 @@ static void a_slow_reader_is_not_a_silent_hub(void **state) {
     assert_int_equal(f->rc, EVB_NOTHING);
 }
 
+/* Whoever is at work still on what came before the end waits for that: the hub's beats do not wake them. */
+static void an_end_is_no_work(void **state) {
+    fixture *f = *state;
+    subscribe(f, NULL, (evb_sub_options){.from = EVB_FROM_NOW, .has_to = true, .to = 2}, 0);
+    until_noted(f, EVB_NOTE_SUBSCRIBED, 1);
+    fake_store(f->hub, "a", 2);
+    until_end(f, EVB_END);
+    evb_sub_hold(f->sub, true);
+    fake_beat(f->hub);
+    fake_serve(f->hub, 100);
+    int64_t start = evb_clock_monotonic_ns();
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(evb_bus_wait(f->bus, NULL, 0, 50 * EVB_MILLISECOND_NS, &f->err), 0);
+    assert_true(evb_clock_monotonic_ns() - start >= 200 * EVB_MILLISECOND_NS);
+}
+
 static void no_hub_was_ever_there(void **state) {
     fixture *f = *state;
     char lock[96], *const PATHS[] = {"hub", "feed", "lock"};
@@ -921,6 +937,7 @@ int main(void) {
         T(a_replay_outlives_the_connection),
         T(a_silent_feed_ends),
         T(a_slow_reader_is_not_a_silent_hub),
+        T(an_end_is_no_work),
         T(no_hub_was_ever_there),
         T(waiting_costs_nothing_during_a_repair),
         T(lost_live_events_are_counted),
