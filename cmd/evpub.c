@@ -316,14 +316,23 @@ static int stream_step(session *s) {
 
 static bool all_taken(const session *s) { return s->ended && s->taken == s->in.size; }
 
+/* Takes lines up to one that is bad: *why says so then, and what came before it is stored all the same. */
+static int take_good(session *s, evb_error *why) {
+    int rc = why->code ? 0 : take_lines(s);
+    if (rc != EVB_EDATA || !(s->spool.on || evb_pub_send(s->pub, NULL) == 0))
+        return rc;
+    *why = s->err;
+    return 0;
+}
+
 /* What the hub has not acknowledged goes to the spool, if there is one, and what had no room in the window. */
-static int keep_unknown(session *s, int rc) {
+static int keep_unknown(session *s, int rc, evb_error *why) {
     bool late = (!rc || rc == EVB_EAGAIN) && s->spool.spool && !s->spool.on && evb_pub_pending(s->pub);
     if (late)
         rc = evb_fail(&s->err, EVB_ETIMEDOUT, "the hub had not answered yet");
     rc = fall_back(s, rc);
     if (!rc && s->spool.on)
-        rc = take_lines(s);
+        rc = take_good(s, why);
     int kept = pub_spool_commit(&s->spool, rc ? NULL : &s->err);
     return rc ? rc : kept;
 }
@@ -332,17 +341,21 @@ static int keep_unknown(session *s, int rc) {
 static int finish_caught(session *s) {
     int64_t left = s->opt.timeout_ns && s->opt.timeout_ns < GRACE_NS ? s->opt.timeout_ns : GRACE_NS;
     int64_t deadline = evb_clock_monotonic_ns() + left;
+    evb_error why = {0};
     if (s->opt.atomic && !all_taken(s))
         return 0; /* none of them */
-    int rc = take_lines(s);
+    int rc = take_good(s, &why);
     while ((!rc || rc == EVB_EAGAIN) && left > 0) {
         if (!rc && ((rc = fall_back(s, send_added(s))) || s->spool.on || !evb_pub_pending(s->pub)))
             break;
         if ((rc = evb_bus_wait(s->bus, NULL, 0, left, &s->err)) >= 0)
-            rc = take_lines(s);
+            rc = take_good(s, &why);
         left = deadline - evb_clock_monotonic_ns();
     }
-    return keep_unknown(s, rc);
+    rc = keep_unknown(s, rc, &why);
+    if (!rc && why.code)
+        s->err = why;
+    return rc ? rc : why.code;
 }
 
 /* Sends what is left and waits until all is acknowledged, or a signal comes. */

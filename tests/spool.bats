@@ -146,6 +146,30 @@ keep() { # PAYLOAD…
     cmp stored <(seq -f %07.0f 0 $((10#$(sed -n 2p rest) - 2)))
 }
 
+@test "SIGTERM while a hub that hangs takes no more: what came before a bad line is kept" {
+    local pub feed status=0
+    start_hub
+    mkfifo in
+    start bash -c 'exec evpub --spool -T <in 2>pub.err' evpub
+    pub=$PID
+    exec {feed}<>in
+    printf 'job\t0\n' >&"$feed"
+    evsub --from first -n 1 job >/dev/null
+    freeze "$HUB_PID"
+    printf '%s\n' "job${TAB}1" "job${TAB}2" bad "job${TAB}3" >&"$feed"
+    while read -r -t 0 -u "$feed"; do :; done # until it has read that
+    kill -TERM "$pub"
+    wait_for_exit "$pub" || status=$?
+    assert_equal "$status" 143
+    run -0 tail -n 1 pub.err
+    assert_output --partial '1 event stored, 2 kept in'
+    kill -KILL "$HUB_PID"
+    wait_for_exit "$HUB_PID" || true
+    start_hub
+    evpub --spool
+    assert_equal "$(payloads)" $'0\n1\n2'
+}
+
 @test "two programs that keep events at once lose none" {
     local i pids=()
     for i in 1 2 3 4; do
