@@ -248,6 +248,16 @@ job.true.started'
     assert_equal "$(event_of j.failed .signal)" '"SIGTERM"'
 }
 
+@test "the output goes to stdout also where that is the side of a terminal that has the screen" {
+    run -0 "$PYTHON" - <<'END'
+import os, select, subprocess
+screen, terminal = os.openpty()
+subprocess.run(["evrun", "--timeout", "0.1", "-t", "j", "--", "echo", "hello"], stdout=screen, check=True)
+print(select.select([terminal], [], [], 0)[0] and os.read(terminal, 100))
+END
+    assert_output "b'hello\\n'"
+}
+
 @test "a signal is heeded while nobody reads the terminal" {
     local pid clock now last=0
     start_hub

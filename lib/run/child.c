@@ -231,9 +231,13 @@ static int spawn(evb_child *self, const evb_child_options *o, const given *g, ev
     return self->pidfd < 0 ? evb_fail_errno(err, EVB_EIO, errno, "pidfd_open") : 0;
 }
 
-/* Unlike a pipe's, a terminal's room may be less than a piece, and others do not want theirs to be non-blocking. */
+/* Unlike a pipe's, a terminal's room may be less than a piece, and others do not want theirs to be non-blocking. The other
+ * side of a pseudo-terminal is none, though isatty(3) says so: to open that makes another. */
 static void open_again(stream *s) {
     char path[32];
+    unsigned number;
+    if (ioctl(s->own, TIOCGPTN, &number) == 0)
+        return;
     snprintf(path, sizeof path, "/proc/self/fd/%d", s->own);
     s->again = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     s->own = s->again < 0 ? s->own : s->again;
