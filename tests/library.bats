@@ -10,10 +10,15 @@ install_copy() {
     LIBRARIES=$(dirname "$(find "$PWD/root" -name libevbus.a)")
 }
 
-@test "an asynchronous publisher and a subscriber, against an installed copy" {
+# Builds tests/library/PROGRAM.c with an installed copy.
+build_with_copy() { # PROGRAM
     install_copy
     # shellcheck disable=SC2046 # words
-    cc -Wall -Werror -o async "$ROOT/tests/library/async.c" $(pkg-config --cflags --libs evbus)
+    cc -Wall -Werror -o "$1" "$ROOT/tests/library/$1.c" $(pkg-config --cflags --libs evbus)
+}
+
+@test "an asynchronous publisher and a subscriber, against an installed copy" {
+    build_with_copy async
     start_hub
     LD_LIBRARY_PATH=$LIBRARIES timeout 30 ./async "$EVBUS_URL" 100000
     evsub --from first -e | cmp - <(seq 100000)
@@ -36,9 +41,7 @@ install_copy() {
 }
 
 @test "a member of a group that acknowledges, fails and rejects, in any order" {
-    install_copy
-    # shellcheck disable=SC2046 # words
-    cc -Wall -Werror -o group "$ROOT/tests/library/group.c" $(pkg-config --cflags --libs evbus)
+    build_with_copy group
     start_hub
     evsub -g g -n 0 t
     printf '%s\n' a later b never c d | evpub t
@@ -50,9 +53,7 @@ install_copy() {
 }
 
 @test "a member that works for long on what it took at once does not take the hub to be silent" {
-    install_copy
-    # shellcheck disable=SC2046 # words
-    cc -Wall -Werror -o slow "$ROOT/tests/library/slow.c" $(pkg-config --cflags --libs evbus)
+    build_with_copy slow
     start_hub
     evsub -g g -n 0 t
     seq 3000 | evpub t
@@ -60,9 +61,7 @@ install_copy() {
 }
 
 @test "attempts in vain that do not fit into one request are all kept" {
-    install_copy
-    # shellcheck disable=SC2046 # words
-    cc -Wall -Werror -o attempts "$ROOT/tests/library/attempts.c" $(pkg-config --cflags --libs evbus)
+    build_with_copy attempts
     start_hub
     evsub -g g -n 0 t
     seq 100 | evpub t
